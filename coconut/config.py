@@ -1,0 +1,208 @@
+"""Every option of a fit, with its default, its meaning and its bounds, once.
+
+The dataclasses are frozen; `from_dict` is strict (a typo is an error that names the
+nearest option) and takes nested dicts, dotted names or a mix; `flatten` gives the dotted
+names that the command line, Ray Tune and MLflow share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. One sentence: what, where, and what to do."""
+
+
+def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field with a help text and closed numeric bounds (None: unbounded)."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class EsConfig:
+    """The evolution strategy. Genomes are whitened, so sigma 1 is the spread of the stock voices."""
+
+    kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk")
+    sigma: float = option(0.3, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3)
+    popsize: int = option(16, "candidates per generation", 2, 65536)
+    rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0)
+    mirrored: bool = option(False, "sample in mirrored pairs")
+    mean_rate: float = option(1.0, "learning rate of the mean", 1e-6, 10.0)
+    sigma_min: float = option(1e-4, "floor of the step size", 0.0)
+    sigma_max: float = option(10.0, "ceiling of the step size", 1e-8)
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """What a genome is: how [D] numbers become a voicepack [510, 1, 256]."""
+
+    kind: str = option("pca", "style space: pca, bias, interp, interp+bias")
+    components: int = option(32, "principal components of the stock voices (pca)", 1, 256)
+    slopes: int = option(4, "components of the slope over rows (pca)", 0, 256)
+    start: str = option("nearest", "where the search starts: nearest, mean, or the name of a stock voice")
+    whiten: bool = option(True, "scale each coordinate by the spread of the stock voices; false: raw units")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms. A term of weight 0 is not built and costs nothing."""
+
+    logmel: float = option(1.0, "log-mel distance along the best alignment in time", 0.0)
+    spectral: float = option(0.5, "distance of long-term spectra at several resolutions", 0.0)
+    speaker: float = option(2.0, "1 - cosine of GE2E speaker embeddings", 0.0)
+    mimi: float | None = option(
+        None, "distance of Mimi embeddings; default: 1 for a hub model, off for mini (its weights need the hub)", 0.0
+    )
+    f0: float = option(0.5, "distance of F0 distributions", 0.0)
+    duration: float = option(0.5, "distance of speaking time", 0.0)
+    prior: float = option(0.05, "distance from the stock voices, squared", 0.0)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """The minibatch of utterances that all candidates of a generation share."""
+
+    size: int = option(4, "utterances per generation", 1)
+    stride: int = option(2, "utterances by which the window moves each generation", 0)
+
+
+@dataclass(frozen=True)
+class StopConfig:
+    """When a fit ends early. Judged on the held-out score alone."""
+
+    patience: int = option(20, "scored generations without a new best before stopping; 0: never", 0)
+    min_delta: float = option(0.05, "smallest gain of score (points of 100) that counts as a new best", 0.0)
+    every: int = option(1, "score the mean every so many generations", 1)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One complete fit. `FitConfig()` is the demo on the embedded model."""
+
+    model: str = option("mini", "mini, a hub name such as hexgrad/Kokoro-82M, or a folder")
+    mimi_model: str = option("kyutai/mimi", "hub name or folder of the Mimi model")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: str = option("exact", "exact, or fast (bf16 convolutions in the generator)")
+    data: str = option("demo", "demo, a folder of recordings, or a known data set by name")
+    speaker: str | None = option(None, "speaker to fit, as the data set names it")
+    style: str | None = option(None, "speaking style to fit, as the data set names it")
+    lang: str = option("en-us", "language of the transcripts: en-us, en-gb, or an espeak-ng code")
+    limit: int = option(64, "utterances to read at most", 2)
+    heldout: int = option(4, "utterances kept apart for the score", 1)
+    min_seconds: float = option(0.5, "shorter recordings are skipped", 0.0)
+    max_seconds: float = option(15.0, "longer recordings are skipped", 0.1)
+    generations: int = option(60, "generations at most", 1)
+    seed: int = option(0, "seed of the noise, the split and the strategy", 0)
+    es: EsConfig = field(default_factory=EsConfig)
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    window: WindowConfig = field(default_factory=WindowConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+
+    def __post_init__(self) -> None:
+        for name, spec, value in walk(self):
+            _check(name, spec, value)
+        if not any(value for value in dataclasses.asdict(self.loss).values()):
+            raise InputError("loss: every weight is 0, so nothing is compared; give one term a weight above 0.")
+        if self.es.sigma_min > self.es.sigma_max:
+            raise InputError("es.sigma_min is above es.sigma_max; lower the floor or raise the ceiling.")
+        if self.min_seconds >= self.max_seconds:
+            raise InputError("min_seconds is not below max_seconds; no recording could pass.")
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Yield (dotted name, field, value) of every leaf, in order of definition."""
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, f"{prefix}{spec.name}.")
+        else:
+            yield f"{prefix}{spec.name}", spec, value
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Dotted names to values, e.g. {"es.kind": "snes", "loss.logmel": 1.0, ...}."""
+    return {name: value for name, _, value in walk(config)}
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain dicts, ready for JSON; `from_dict` reads them back."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(data: Mapping[str, Any], base: FitConfig | None = None) -> FitConfig:
+    """A FitConfig from nested and/or dotted names over `base` (default: the defaults).
+
+    Raises InputError for an unknown name (the nearest known one is named), a wrong type or
+    a value out of bounds.
+    """
+    base = base or FitConfig()
+    known = flatten(base)
+    values = dict(_leaves(data))
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+            raise InputError(f"Unknown option {name}; {hint}")
+    return typing.cast(FitConfig, _build(FitConfig, {**known, **values}, ""))
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Field types of a config class, resolved."""
+    return typing.get_type_hints(cls)
+
+
+def base_type(hint: Any) -> tuple[type, bool]:
+    """(plain type, whether None is allowed) of a leaf's annotation."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return kinds[0], True
+    return hint, False
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _build(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    kinds = hints(cls)
+    made: dict[str, Any] = {}
+    for spec in dataclasses.fields(cls):
+        kind, name = kinds[spec.name], f"{prefix}{spec.name}"
+        if dataclasses.is_dataclass(kind):
+            made[spec.name] = _build(typing.cast(type, kind), values, f"{name}.")
+        else:
+            made[spec.name] = _coerce(name, kind, values[name])
+    return cls(**made)
+
+
+def _coerce(name: str, hint: Any, value: Any) -> Any:
+    kind, optional = base_type(hint)
+    if value is None and optional:
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise InputError(f"{name} must be {kind.__name__}, not {value!r}.")
+    return value
+
+
+def _check(name: str, spec: dataclasses.Field[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        raise InputError(f"{name} is {value:g}; it must be {bounds}.")
