@@ -1,0 +1,232 @@
+"""One fit: ask, synthesise, compare, tell, score; a generator that knows no platform.
+
+    for step in fit(config, objective, score, windows):
+        ...
+
+Cancelling is ceasing to iterate. Every Step carries what a caller may want to log, and
+`step.state()` resumes the fit bit for bit in a new process.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from coconut import strategy
+from coconut.config import FitConfig, InputError
+from coconut.data import Utterance
+from coconut.objective import Losses
+from coconut.score import Metrics
+from coconut.stop import StopReason, should_stop
+from coconut.style import StyleSpace
+
+
+class ObjectiveLike(Protocol):
+    """What a fit needs of an objective: the losses of a population on some utterances."""
+
+    space: StyleSpace
+    syntheses: int
+    audio_seconds: float
+
+    def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses: ...
+
+
+class ScoreLike(Protocol):
+    """What a fit needs of a score: how good one genome is, on held-out utterances."""
+
+    syntheses: int
+    audio_seconds: float
+
+    def __call__(self, genome: Tensor) -> Metrics: ...
+
+
+class WindowsLike(Protocol):
+    """The utterances of a generation, a pure function of its number."""
+
+    def __getitem__(self, generation: int) -> list[Utterance]: ...
+
+
+@dataclass(frozen=True)
+class Best:
+    """The distribution's mean where the held-out score peaked: the voice of the fit."""
+
+    generation: int
+    score: float
+    genome: Tensor
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generation. Generation 0 is the start, scored before anything was asked."""
+
+    generation: int
+    losses: Losses | None
+    metrics: Metrics | None
+    best: Best
+    sigma: float
+    stop: StopReason | None
+    ledger: dict[str, float]
+    _state: dict[str, Any] = field(repr=False)
+
+    def state(self) -> dict[str, Any]:
+        """All that resumes the fit after this step; survives torch.save and weights_only=True."""
+        return self._state
+
+    def row(self) -> dict[str, float]:
+        """Finite numbers by name, for a log line, MLflow or Tune."""
+        row = {"generation": float(self.generation), "sigma": self.sigma, **self.ledger}
+        row |= {"best_score": self.best.score, "best_generation": float(self.best.generation)}
+        if self.metrics:
+            row |= {"score": self.metrics.score, **{f"score.{k}": v for k, v in self.metrics.parts.items()}}
+        if self.losses:
+            row |= _summary("loss", self.losses.total)
+            for name, values in self.losses.terms.items():
+                row |= _summary(f"loss.{name}", values)
+            row["bad_candidates"] = float((~torch.isfinite(self.losses.total)).sum())
+        return {name: value for name, value in row.items() if math.isfinite(value)}
+
+
+def fit(
+    config: FitConfig,
+    objective: ObjectiveLike,
+    score: ScoreLike,
+    windows: WindowsLike,
+    state: dict[str, Any] | None = None,
+) -> Iterator[Step]:
+    """Search the voice that `objective` likes and return to where `score` was best.
+
+    `state` is what an earlier `step.state()` gave; the steps that follow equal those of the
+    uninterrupted fit bit for bit. Raises InputError when the state belongs to another search.
+    """
+    run = _Run(config, objective, score)
+    if state is None:
+        yield run.start()
+    else:
+        run.restore(state)
+    while not run.ended:
+        utterances = windows[run.generation]
+        population = run.strategy.ask()
+        losses = objective(population, utterances)
+        run.strategy.tell(population, losses.total)
+        yield run.step(losses)
+
+
+class _Run:
+    """What changes while a fit runs."""
+
+    def __init__(self, config: FitConfig, objective: ObjectiveLike, score: ScoreLike) -> None:
+        self.config, self.score = config, score
+        self.strategy = strategy.build(
+            config.es.kind,
+            mean=objective.space.init(),
+            sigma=config.es.sigma,
+            popsize=config.es.popsize,
+            seed=config.seed,
+            **_options(config),
+        )
+        self.generation = 0
+        self.history: list[float] = []
+        self.best: Best | None = None
+        self.stop: StopReason | None = None
+        self.ledger = _Ledger(objective, score)
+
+    @property
+    def ended(self) -> bool:
+        return self.stop is not None
+
+    def start(self) -> Step:
+        metrics = self._judge()
+        return self._snapshot(None, metrics)
+
+    def step(self, losses: Losses) -> Step:
+        self.generation += 1
+        last = self.generation >= self.config.generations
+        metrics = self._judge() if last or self.generation % self.config.stop.every == 0 else None
+        if metrics:
+            self.stop = should_stop(self.history, self.config.stop)
+        if last and self.stop is None:
+            self.stop = StopReason.GENERATIONS
+        return self._snapshot(losses, metrics)
+
+    def _judge(self) -> Metrics:
+        genome = self.strategy.mean.detach().clone()
+        metrics = self.score(genome)
+        self.history.append(metrics.score)
+        if self.best is None or metrics.score > self.best.score:
+            self.best = Best(self.generation, metrics.score, genome, dict(metrics.parts))
+        return metrics
+
+    def _snapshot(self, losses: Losses | None, metrics: Metrics | None) -> Step:
+        assert self.best is not None
+        ledger = self.ledger.now()
+        state = {
+            "space": {"kind": self.config.space.kind, "dim": len(self.best.genome)},
+            "es": self.config.es.kind,
+            "generation": self.generation,
+            "history": list(self.history),
+            "best": {**vars(self.best), "genome": self.best.genome.cpu(), "parts": dict(self.best.parts)},
+            "stop": self.stop.value if self.stop else None,
+            "strategy": self.strategy.state_dict(),
+            "ledger": ledger,
+        }
+        return Step(
+            self.generation, losses, metrics, self.best, float(self.strategy.sigma), self.stop, ledger, copy.deepcopy(state)
+        )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        mean = self.strategy.mean
+        if state["es"] != self.config.es.kind or state["space"] != {"kind": self.config.space.kind, "dim": len(mean)}:
+            raise InputError(
+                f"The saved fit searched {state['space']} by {state['es']}; resume it with the settings it was begun with."
+            )
+        self.strategy.load_state_dict(copy.deepcopy(state["strategy"]))
+        self.generation, self.history = state["generation"], list(state["history"])
+        best = state["best"]
+        self.best = Best(best["generation"], best["score"], best["genome"].to(mean), dict(best["parts"]))
+        self.stop = StopReason(state["stop"]) if state["stop"] else None
+        if self.stop is StopReason.GENERATIONS and self.generation < self.config.generations:
+            self.stop = None
+        self.ledger.before = dict(state["ledger"])
+
+
+class _Ledger:
+    """Syntheses, seconds of audio and wall seconds spent, over all processes of a fit."""
+
+    def __init__(self, *spenders: ObjectiveLike | ScoreLike) -> None:
+        self.spenders = spenders
+        self.before = {"syntheses": 0.0, "audio_seconds": 0.0, "seconds": 0.0}
+        self.zero = self._spent()
+
+    def _spent(self) -> dict[str, float]:
+        return {
+            "syntheses": float(sum(s.syntheses for s in self.spenders)),
+            "audio_seconds": float(sum(s.audio_seconds for s in self.spenders)),
+            "seconds": perf_counter(),
+        }
+
+    def now(self) -> dict[str, float]:
+        spent = self._spent()
+        return {name: self.before[name] + spent[name] - self.zero[name] for name in spent}
+
+
+def _options(config: FitConfig) -> dict[str, Any]:
+    es = config.es
+    options: dict[str, Any] = {"sigma_min": es.sigma_min, "sigma_max": es.sigma_max, "mean_rate": es.mean_rate}
+    options["mirrored"] = es.mirrored
+    if es.kind == "cem":
+        options["rho"] = es.rho
+    return options
+
+
+def _summary(name: str, values: Tensor) -> dict[str, float]:
+    """Mean over the finite candidates, and their best."""
+    finite = values[torch.isfinite(values)]
+    return {name: float(finite.mean()), f"{name}.best": float(finite.min())} if finite.numel() else {}

@@ -1,0 +1,211 @@
+"""Style spaces: a genome [D] and the voicepack [510, 1, 256] it stands for.
+
+A voicepack of Kokoro is smooth over its rows and almost `base + profile[row] * slope`, with
+one profile shared by all voices. Every space decodes to all 510 rows at once, so no row is
+left unfitted. Genomes are whitened: one unit is one standard deviation of the stock voices.
+
+    pca          base and slope each in the leading principal components of the stock voices
+    bias         start voice + one style vector added to every row
+    interp       softmax mixture of the stock voices
+    interp+bias  both together
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from coconut.config import FitConfig, InputError, SpaceConfig
+from coconut.voicepack import ROWS, STYLE
+
+START_WEIGHT = 0.7  # share of the start voice in a mixture that begins at a voice
+
+
+class StyleSpace(Protocol):
+    """Genomes [P, D] <-> voicepacks. `dim` is D."""
+
+    dim: int
+
+    def init(self) -> Tensor:
+        """The genome [D] of the start."""
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        """Style vectors [P, U, 256] of genomes [P, D] at voicepack rows [U]."""
+
+    def decode(self, genomes: Tensor) -> Tensor:
+        """Voicepacks [P, 510, 1, 256] of genomes [P, D]."""
+
+
+class _Space:
+    dim: int
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def decode(self, genomes: Tensor) -> Tensor:
+        rows = torch.arange(ROWS, device=genomes.device)
+        return self.styles(genomes, rows).unsqueeze(2)
+
+
+class Pca(_Space):
+    """rest[r] + base + profile[r] slope, base and slope in principal components.
+
+    `rest` is what the components leave of the start voice, so that the search begins exactly
+    at that voice: 32 components miss about a third of a voice.
+    """
+
+    def __init__(self, packs: Tensor, start: Tensor, components: int, slopes: int, whiten: bool) -> None:
+        self.profile = row_profile(packs)
+        base, slope = split(packs, self.profile)
+        self.base, self.base_axes = principal(base, components, whiten)
+        self.slope, self.slope_axes = principal(slope, slopes, whiten)
+        self.start = start
+        self.dim = len(self.base_axes) + len(self.slope_axes)
+        self.rest = torch.zeros_like(start)
+        self.rest = start - self.styles(self.init()[None], torch.arange(ROWS, device=start.device))[0]
+
+    def init(self) -> Tensor:
+        base, slope = split(self.start[None], self.profile)
+        return torch.cat([_project(base[0] - self.base, self.base_axes), _project(slope[0] - self.slope, self.slope_axes)])
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        k = len(self.base_axes)
+        base = self.base + genomes[:, :k] @ self.base_axes
+        slope = self.slope + genomes[:, k:] @ self.slope_axes
+        return self.rest[rows][None] + base[:, None] + self.profile[rows][None, :, None] * slope[:, None]
+
+
+class Bias(_Space):
+    """start[r] + genome * scale, the same for every row."""
+
+    def __init__(self, packs: Tensor, start: Tensor, whiten: bool) -> None:
+        self.start = start
+        self.scale = packs.mean(1).std(0) if whiten else torch.ones(STYLE).to(packs)
+        self.dim = STYLE
+
+    def init(self) -> Tensor:
+        return torch.zeros(self.dim).to(self.start)
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        return self.start[rows][None] + (genomes * self.scale)[:, None]
+
+
+class Interp(_Space):
+    """softmax(gain * genome) over the stock voices.
+
+    Flat softmax logits barely move at the step sizes of a style vector; whitened, one unit is
+    ln V, which lifts one voice of a flat mixture of V from 1/V to about 1/2.
+    """
+
+    def __init__(self, packs: Tensor, start: int | None, whiten: bool) -> None:
+        self.packs = packs
+        self.gain = math.log(len(packs)) if whiten and len(packs) > 1 else 1.0
+        self.start = start
+        self.dim = len(packs)
+
+    def init(self) -> Tensor:
+        genome = torch.zeros(self.dim).to(self.packs)
+        if self.start is not None and self.dim > 1:
+            odds = START_WEIGHT / (1 - START_WEIGHT) * (self.dim - 1)
+            genome[self.start] = math.log(odds) / self.gain
+        return genome
+
+    def weights(self, genomes: Tensor) -> Tensor:
+        """Mixture weights [P, V], each row summing to 1."""
+        return torch.softmax(self.gain * genomes, -1)
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        return torch.einsum("pv,vus->pus", self.weights(genomes), self.packs[:, rows])
+
+
+class InterpBias(_Space):
+    """A mixture of the stock voices plus a bias: genome = [V logits, 256 biases]."""
+
+    def __init__(self, packs: Tensor, start: int | None, whiten: bool) -> None:
+        self.mix = Interp(packs, start, whiten)
+        self.bias = Bias(packs, torch.zeros_like(packs[0]), whiten)
+        self.dim = self.mix.dim + self.bias.dim
+
+    def init(self) -> Tensor:
+        return torch.cat([self.mix.init(), self.bias.init()])
+
+    def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
+        v = self.mix.dim
+        return self.mix.styles(genomes[:, :v], rows) + self.bias.styles(genomes[:, v:], rows)
+
+
+def build(config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: str = "cpu") -> StyleSpace:
+    """The space that `config` names, over the stock voices {name: [510, 1, 256]}.
+
+    `config.start` is the name of a stock voice or `mean`; `nearest` needs a target to be near
+    to, which `coconut.build` resolves to a name: here it stands for the mean. Raises
+    InputError for an unknown kind or start, or when there are fewer than two stock voices.
+    """
+    config = config.space if isinstance(config, FitConfig) else config
+    names = sorted(stock)
+    if len(names) < 2:
+        raise InputError(f"The model has {len(names)} stock voices; a style space needs at least 2.")
+    packs = torch.stack([stock[name].reshape(ROWS, STYLE).float() for name in names]).to(device)
+    index = _start_index(config.start, names)
+    start = packs.mean(0) if index is None else packs[index]
+    match config.kind:
+        case "pca":
+            return Pca(packs, start, config.components, config.slopes, config.whiten)
+        case "bias":
+            return Bias(packs, start, config.whiten)
+        case "interp":
+            return Interp(packs, index, config.whiten)
+        case "interp+bias":
+            return InterpBias(packs, index, config.whiten)
+    raise InputError(f"space.kind is {config.kind}; it must be pca, bias, interp or interp+bias.")
+
+
+def row_profile(packs: Tensor) -> Tensor:
+    """The profile over rows [510] that the stock voices share: the leading left singular
+    vector of their deviations from their own row means, of unit mean square, positive at row 0."""
+    deviation = packs - packs.mean(1, keepdim=True)
+    gram = torch.einsum("vrs,vqs->rq", deviation.double(), deviation.double())
+    values, vectors = torch.linalg.eigh(gram)
+    if values[-1] <= 1e-12 * packs.double().square().sum():
+        return torch.zeros(ROWS).to(packs)
+    profile = vectors[:, -1] * math.sqrt(ROWS)
+    return (profile * torch.sign(profile[0])).to(packs)
+
+
+def split(packs: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares base [V, 256] and slope [V, 256] of packs [V, 510, 256]."""
+    base = packs.mean(1)
+    power = profile.square().sum().clamp_min(1e-12)
+    return base, torch.einsum("r,vrs->vs", profile, packs - base[:, None]) / power
+
+
+def principal(points: Tensor, count: int, whiten: bool) -> tuple[Tensor, Tensor]:
+    """Mean [S] and at most `count` axes [K, S] of points [V, S].
+
+    Axes are scaled by the standard deviation along them (whitened) or of unit length; axes
+    along which the points do not differ are dropped.
+    """
+    mean = points.mean(0)
+    _, sizes, axes = torch.linalg.svd((points - mean).double(), full_matrices=False)
+    spread = sizes / math.sqrt(max(1, len(points) - 1))
+    keep = min(count, int((sizes > 1e-6 * sizes[0].clamp_min(1e-12)).sum()))
+    signs = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))  # SVD leaves signs open
+    axes = axes * signs
+    return mean, (axes[:keep] * (spread[:keep, None] if whiten else 1.0)).to(points)
+
+
+def _project(vector: Tensor, axes: Tensor) -> Tensor:
+    """Coordinates of a vector [S] along orthogonal axes [K, S]."""
+    return axes @ vector / axes.square().sum(1).clamp_min(1e-12)
+
+
+def _start_index(start: str, names: list[str]) -> int | None:
+    if start in ("mean", "nearest"):
+        return None
+    if start not in names:
+        raise InputError(f"space.start is {start}; it must be nearest, mean, or a stock voice: {', '.join(names)}.")
+    return names.index(start)
