@@ -177,15 +177,14 @@ class _Run:
             "strategy": self.strategy.state_dict(),
             "ledger": ledger,
         }
-        return Step(
-            self.generation, losses, metrics, self.best, float(self.strategy.sigma), self.stop, ledger, copy.deepcopy(state)
-        )
+        sigma = float(self.strategy.sigma)
+        return Step(self.generation, losses, metrics, self.best, sigma, self.stop, ledger, copy.deepcopy(state))
 
     def restore(self, state: dict[str, Any]) -> None:
         mean = self.strategy.mean
         if state["es"] != self.config.es.kind or state["space"] != {"kind": self.config.space.kind, "dim": len(mean)}:
             raise InputError(
-                f"The saved fit searched {state['space']} by {state['es']}; resume it with the settings it was begun with."
+                f"The saved fit searched {state['space']} by {state['es']}; resume it with the settings it began with."
             )
         self.strategy.load_state_dict(copy.deepcopy(state["strategy"]))
         self.generation, self.history = state["generation"], list(state["history"])

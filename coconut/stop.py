@@ -7,12 +7,12 @@ voice is always the one at the peak; stopping only saves the time after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 from coconut.config import StopConfig
 
 
-class StopReason(str, Enum):
+class StopReason(StrEnum):
     """Why a fit ended."""
 
     GENERATIONS = "generations"  # it used all its generations

@@ -70,7 +70,8 @@ class Pca(_Space):
 
     def init(self) -> Tensor:
         base, slope = split(self.start[None], self.profile)
-        return torch.cat([_project(base[0] - self.base, self.base_axes), _project(slope[0] - self.slope, self.slope_axes)])
+        parts = _project(base[0] - self.base, self.base_axes), _project(slope[0] - self.slope, self.slope_axes)
+        return torch.cat(parts)
 
     def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
         k = len(self.base_axes)

@@ -37,7 +37,8 @@ def load(path: str | Path, name: str | None = None) -> Tensor:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} is not a readable voicepack ({type(error).__name__}); give a .pt, .npz or .bin.") from error
+        kind = type(error).__name__
+        raise InputError(f"{path} is not a readable voicepack ({kind}); give a .pt, .npz or .bin.") from error
     return validate(torch.as_tensor(np.asarray(array, dtype=np.float32)), str(path))
 
 

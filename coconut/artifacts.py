@@ -1,0 +1,188 @@
+"""What one fit leaves in its folder: voice, audio, curves, settings, steps.
+
+    voice.pt       the voicepack at the best held-out score, all 510 rows
+    target_*.wav   held-out recordings
+    start_*.wav    the same texts in the voice the search began with
+    voice_*.wav    the same texts in the fitted voice
+    train.png      score, loss and sigma against generation; best and stop marked
+    config.json    the resolved settings
+    steps.jsonl    one line per generation
+    state.pt       what resumes the fit
+
+Every file is written to a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from coconut import audio, voicepack
+from coconut.build import Fitting
+from coconut.config import FitConfig, InputError, to_dict
+from coconut.fit import Best, Step
+
+Row = dict[str, Any]
+
+
+def write(folder: Path, fitting: Fitting, rows: Sequence[Row], best: Best, stop: str) -> dict[str, Path]:
+    """Write all artifacts of a fit into `folder`; returns {file name: path}.
+
+    Raises InputError when the voice's rows are rougher than any stock voice's.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [write_config(folder, fitting.config), write_rows(folder, rows), plot(folder, rows, stop)]
+    pack = fitting.voicepack(best.genome)
+    paths.append(export(pack, folder / "voice.pt", limit=roughness_limit(fitting.voices)))
+    start = fitting.voicepack(fitting.space.init())
+    paths += speak_heldout(folder, fitting, {"start": start, "voice": pack})
+    for index, utterance in enumerate(fitting.dataset.heldout):
+        paths.append(audio.save(folder / f"target_{index}.wav", utterance.audio))
+    return {path.name: path for path in paths}
+
+
+def export(pack: Tensor, path: Path, limit: float = voicepack.ROUGHNESS_LIMIT) -> Path:
+    """Save a voicepack unless its rows are rougher than those of stock voices."""
+    rough = voicepack.roughness(pack)
+    if rough > limit:
+        raise InputError(
+            f"The rows of the voice for {Path(path).name} are rougher ({rough:.4f}) than stock voices' ({limit:.4f}): "
+            "texts of other lengths would be noise, so it is not written."
+        )
+    return voicepack.save(pack, path)
+
+
+def roughness_limit(voices: dict[str, Tensor]) -> float:
+    """The roughest row-to-row change among the stock voices, or Kokoro's where that is more."""
+    return max(voicepack.ROUGHNESS_LIMIT, *(voicepack.roughness(pack) for pack in voices.values()))
+
+
+def speak_heldout(folder: Path, fitting: Fitting, packs: dict[str, Tensor]) -> list[Path]:
+    """Held-out texts spoken by each named voicepack, as NAME_0.wav, NAME_1.wav, ..."""
+    utterances = fitting.dataset.heldout
+    script = fitting.synth.prepare([utterance.phonemes for utterance in utterances])
+    stacked = torch.stack([pack.reshape(voicepack.ROWS, voicepack.STYLE) for pack in packs.values()])
+    styles = stacked.to(fitting.config.device)[:, script.rows]
+    spoken = fitting.synth(script, styles)
+    paths = []
+    for p, name in enumerate(packs):
+        for u in range(len(utterances)):
+            wav = spoken.wav[p, u, : int(spoken.lens[p, u])].float().cpu()
+            paths.append(audio.save(folder / f"{name}_{u}.wav", wav))
+    return paths
+
+
+def write_config(folder: Path, config: FitConfig) -> Path:
+    """config.json: the nested settings, readable by `from_dict` and `coconut fit --config`."""
+    return _replace(folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+
+
+def write_rows(folder: Path, rows: Sequence[Row]) -> Path:
+    """steps.jsonl, anew."""
+    return _replace(folder / "steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def append_row(folder: Path, row: Row) -> None:
+    """Add one line to steps.jsonl; a line cut short by a crash is dropped by `read_rows`."""
+    with (folder / "steps.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_rows(folder: Path, until: int) -> list[Row]:
+    """The rows of steps.jsonl up to generation `until`, the last of a generation winning."""
+    rows: dict[int, Row] = {}
+    path = folder / "steps.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut short by a crash; its generation is run again
+        rows[int(row["generation"])] = row
+    return [rows[generation] for generation in sorted(rows) if generation <= until]
+
+
+def save_state(folder: Path, step: Step) -> Path:
+    """state.pt, replaced in one move."""
+    path, temporary = folder / "state.pt", folder / f".state.{os.getpid()}.tmp"
+    torch.save(step.state(), temporary)
+    os.replace(temporary, path)
+    return path
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote, or None. Raises InputError when the file cannot be read."""
+    path = folder / "state.pt"
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read; remove the folder and start the fit again.") from error
+    return state
+
+
+def plot(folder: Path, rows: Sequence[Row], stop: str) -> Path:
+    """train.png: held-out score, losses and sigma against generation."""
+    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(8, 8), layout="constrained")
+        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 1.2])
+        _plot_score(top, rows, stop)
+        _plot_losses(middle, rows)
+        _line(bottom, rows, "sigma", "sigma", color="tab:purple")
+        bottom.set(xlabel="generation", ylabel="sigma", yscale="log")
+        return _replace_with(folder / "train.png", lambda path: figure.savefig(path, dpi=110, format="png"))
+
+
+def _plot_score(axes: Axes, rows: Sequence[Row], stop: str) -> None:
+    _line(axes, rows, "score", "score of the mean", color="tab:blue", marker=".")
+    _line(axes, rows, "best_score", "best so far", color="tab:green", drawstyle="steps-post", alpha=0.6)
+    last = rows[-1]
+    axes.axhline(rows[0]["score"], color="0.6", lw=0.8, ls=":", label="start voice")
+    axes.plot(last["best_generation"], last["best_score"], "*", ms=13, color="tab:green", label="kept voice")
+    axes.axvline(last["generation"], color="tab:red", lw=1, ls="--", label=f"stopped: {stop}")
+    axes.set(ylabel="held-out score (0-100)", title=_title(rows))
+    axes.legend(loc="best", frameon=False, ncols=2)
+
+
+def _title(rows: Sequence[Row]) -> str:
+    gain = rows[-1]["best_score"] - rows[0]["score"]
+    return f"{rows[0]['score']:.1f} at the start, {rows[-1]['best_score']:.1f} at the peak ({gain:+.1f})"
+
+
+def _plot_losses(axes: Axes, rows: Sequence[Row]) -> None:
+    _line(axes, rows, "loss", "population mean", color="0.2", lw=2)
+    terms = sorted({name for row in rows for name in row if name.startswith("loss.") and not name.endswith(".best")})
+    for term in terms:
+        _line(axes, rows, term, term.removeprefix("loss."), lw=0.9)
+    axes.set(ylabel="loss (terms unweighted)")
+    axes.legend(loc="upper right", frameon=False, ncols=4, fontsize=7)
+
+
+def _line(axes: Axes, rows: Sequence[Row], name: str, label: str, **style: Any) -> None:
+    points = [(row["generation"], row[name]) for row in rows if name in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=label, **style)
+
+
+def _replace(path: Path, text: str) -> Path:
+    return _replace_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _replace_with(path: Path, write: Callable[[Path], object]) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,58 @@
+"""Imports point down: the core knows neither Ray nor MLflow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "coconut"
+PLATFORM = {"ray": "tune.py", "mlflow": "tracking.py"}
+# A module may import from rooms of a lower number only; of the same number only from itself.
+FLOORS = {
+    "config": 0, "audio": 1, "text": 1, "data": 2, "voicepack": 2, "style": 3, "synthesis": 3,
+    "losses": 4, "objective": 5, "score": 5, "strategy": 5, "stop": 5, "fit": 6, "build": 7, "artifacts": 8,
+    "tracking": 8, "speak": 8, "doctor": 8, "options": 8, "tune": 9, "report": 9, "cli": 10,
+}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Every dotted module name that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def rooms() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in FLOORS, f"{own} has no floor in the house"
+    for name in imports(path):
+        top = name.split(".")
+        if top[0] in PLATFORM:
+            assert path.name == PLATFORM[top[0]], f"{path.name} imports {name}"
+        if top[0] == "coconut" and len(top) > 1 and top[1] in FLOORS and top[1] != own:
+            assert FLOORS[top[1]] < FLOORS[own], f"{own} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("module", ["coconut.fit", "coconut.build", "coconut.artifacts", "coconut.cli"])
+def test_the_core_loads_neither_ray_nor_mlflow(module):
+    code = f"import sys, {module}; print(sorted({{'ray', 'mlflow', 'optuna'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_line_of_the_package_names_a_machine():
+    for path in rooms():
+        text = path.read_text(encoding="utf-8")
+        assert "/root/" not in text, path
+        assert "/home/" not in text, path

@@ -1,0 +1,96 @@
+"""Style spaces: start exactly at a voice, decode smooth packs, move by whitened units."""
+
+import pytest
+import torch
+
+from coconut import style, voicepack
+from coconut.config import FitConfig, InputError, SpaceConfig
+from tests.voices import stock
+
+STOCK = stock(8)
+KINDS = ["pca", "bias", "interp", "interp+bias"]
+DIMS = {"pca": 7 + 4, "bias": 256, "interp": 8, "interp+bias": 264}
+
+
+def space(kind, **options):
+    return style.build(SpaceConfig(kind=kind, **options), stock=STOCK)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes(kind):
+    s = space(kind)
+    genomes = s.init() + 0.1 * torch.randn(3, s.dim, generator=torch.Generator().manual_seed(0))
+    packs = s.decode(genomes)
+    assert s.dim == DIMS[kind] == len(s.init())
+    assert packs.shape == (3, 510, 1, 256)
+    rows = torch.tensor([0, 17, 509])
+    torch.testing.assert_close(s.styles(genomes, rows), packs[:, rows, 0])
+
+
+@pytest.mark.parametrize("kind", ["pca", "bias"])
+def test_the_start_is_exactly_the_start_voice(kind):
+    s = space(kind, start="v_03", components=3, slopes=1)
+    torch.testing.assert_close(s.decode(s.init()[None])[0], STOCK["v_03"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["interp", "interp+bias"])
+def test_a_mixture_starts_mostly_at_the_start_voice(kind):
+    s = space(kind, start="v_03")
+    mix = s.mix if kind == "interp+bias" else s
+    weights = mix.weights(s.init()[None, :8])[0]
+    assert weights[3] == pytest.approx(0.7, abs=1e-5)
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_is_the_mean_of_the_stock_voices(kind):
+    s = space(kind, start="mean")
+    mean = torch.stack(list(STOCK.values())).mean(0)
+    torch.testing.assert_close(s.decode(s.init()[None])[0], mean, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoded_packs_are_as_smooth_as_stock(kind):
+    s = space(kind, start="v_03")
+    genomes = s.init() + torch.randn(16, s.dim, generator=torch.Generator().manual_seed(1))
+    assert max(voicepack.roughness(pack) for pack in s.decode(genomes)) < voicepack.ROUGHNESS_LIMIT
+
+
+def test_whitened_units_are_the_spread_of_the_stock_voices():
+    s = space("pca", start="mean", components=7, slopes=0)
+    bases = torch.stack(list(STOCK.values()))[:, :, 0].mean(1)
+    coordinates = torch.stack([style._project(base - s.base, s.base_axes) for base in bases])
+    torch.testing.assert_close(coordinates.std(0), torch.ones(7), atol=1e-3, rtol=1e-3)
+
+
+def test_raw_units_add_the_bias_itself():
+    s = space("bias", whiten=False, start="mean")
+    moved = s.decode(torch.full((1, 256), 0.25)) - s.decode(torch.zeros(1, 256))
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.25))
+
+
+def test_raw_logits_of_small_sigma_move_nothing_and_whitened_ones_do():
+    nudge = torch.zeros(1, 8)
+    nudge[0, 2] = 1.0
+    raw = space("interp", whiten=False, start="mean").weights(nudge)[0, 2]
+    whitened = space("interp", start="mean").weights(nudge)[0, 2]
+    assert raw < 0.3 < whitened
+
+
+def test_build_is_deterministic_and_takes_a_fit_config():
+    one, two = space("pca"), style.build(FitConfig(), stock=dict(reversed(STOCK.items())))
+    assert torch.equal(one.decode(torch.ones(1, one.dim)), two.decode(torch.ones(1, two.dim)))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"kind": "pcaa"}, "space.kind is pcaa"), ({"start": "nobody"}, "space.start is nobody.*v_00")],
+)
+def test_bad_spaces_are_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        style.build(SpaceConfig(**options), stock=STOCK)
+
+
+def test_one_stock_voice_is_too_few():
+    with pytest.raises(InputError, match="1 stock voices"):
+        style.build(SpaceConfig(), stock={"a": STOCK["v_00"]})
