@@ -1,0 +1,99 @@
+"""Text to phonemes in Kokoro's symbols.
+
+English goes through misaki's dictionary where its spaCy model is installed, and through
+espeak-ng by misaki's mapping where it is not; other languages always through espeak-ng. Which
+symbols a model knows is the synthesizer's business.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+
+from coconut.config import InputError
+
+LONGEST = 510  # phonemes Kokoro reads at once: its context of 512 less two boundary tokens
+ENGLISH = {"en-us": False, "en-gb": True}  # lang -> British
+SPACY_MODEL = "en_core_web_sm"
+
+
+def phonemize(text: str, lang: str = "en-us") -> str:
+    """Kokoro phonemes of `text`, punctuation and stress kept.
+
+    Raises InputError for an unknown language and for a text without anything to pronounce.
+    """
+    text = " ".join(text.split())
+    phonemes = " ".join(_g2p(lang)(text).split()) if text else ""
+    if not any(symbol.isalpha() for symbol in phonemes):
+        raise InputError(f"The text {_short(text)!r} has nothing to pronounce; write words.")
+    return phonemes
+
+
+def cut(phonemes: str, limit: int = LONGEST) -> str:
+    """`phonemes` if they fit, else the longest beginning that ends with a sentence, a clause or a word.
+
+    A cut is announced by a warning. The end nearest to a sentence wins: a sentence end anywhere,
+    else a clause end or a space in the second half, else the limit itself.
+    """
+    if len(phonemes) <= limit:
+        return phonemes
+    ends = [match.end() for match in re.finditer(r"[.!?…]+[\"”)]*(?= |$)", phonemes[: limit + 1])]
+    clauses = [match.end() for match in re.finditer(r"[,;:—]+(?= |$)", phonemes[: limit + 1])]
+    words = [match.start() for match in re.finditer(r" ", phonemes[: limit + 1])]
+    late = [[end for end in found if limit // 2 <= end <= limit] for found in (clauses, words)]
+    fits = [end for end in ends if end <= limit] or late[0] or late[1] or [limit]
+    kept = phonemes[: fits[-1]].rstrip()
+    warnings.warn(
+        f"A text of {len(phonemes)} phonemes is longer than {limit}; only the first {len(kept)} are spoken.", stacklevel=2
+    )
+    return kept
+
+
+@cache
+def _g2p(lang: str) -> Callable[[str], str]:
+    logging.getLogger("phonemizer").setLevel(logging.ERROR)
+    if lang in ENGLISH:
+        return _english(ENGLISH[lang])
+    from misaki.espeak import EspeakG2P
+
+    try:
+        g2p = EspeakG2P(lang)
+    except RuntimeError as error:
+        raise InputError(f"lang is {lang!r}, which espeak-ng does not know; use en-us, en-gb, or one of its codes.") from error
+    return lambda text: g2p(text)[0]
+
+
+def _english(british: bool) -> Callable[[str], str]:
+    from misaki.espeak import EspeakFallback
+
+    espeak = EspeakFallback(british=british)
+    if _installed(SPACY_MODEL):
+        from misaki.en import G2P
+
+        dictionary = G2P(british=british, fallback=espeak, unk="")
+        return lambda text: dictionary(text)[0]
+    warnings.warn(
+        f"spaCy's {SPACY_MODEL} is not installed, so espeak-ng phonemises English; Kokoro was trained on "
+        f"misaki's dictionary: python -m spacy download {SPACY_MODEL}",
+        stacklevel=2,
+    )
+    return lambda text: espeak(SimpleNamespace(text=text))[0] or ""
+
+
+@cache
+def _installed(package: str) -> bool:
+    """misaki itself would download a missing model, so it is not asked."""
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _short(text: str, size: int = 40) -> str:
+    return text if len(text) <= size else text[: size - 3] + "..."
