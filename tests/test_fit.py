@@ -1,0 +1,142 @@
+"""The fit loop on a model problem: it finds the peak, rolls back to it, and resumes bit for bit."""
+
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from coconut.config import FitConfig, InputError, from_dict
+from coconut.fit import fit
+from coconut.stop import StopReason
+from coconut.strategy import KINDS
+from tests.toys import Objective, Score, Windows
+
+ROOT = Path(__file__).parent.parent
+RESUME = """
+import sys, torch
+from tests.test_fit import config, run
+state = torch.load(sys.argv[1], weights_only=True)
+torch.save([step.row() | {"genome": step.best.genome} for step in run(config(sys.argv[2]), state)], sys.argv[3])
+"""
+
+
+def config(kind: str = "snes", **options: object) -> FitConfig:
+    settings = {"es.kind": kind, "es.sigma": 0.3, "es.popsize": 8, "generations": 12, "stop.patience": 0}
+    return from_dict({**settings, **options})
+
+
+def run(settings: FitConfig, state=None, bad: bool = False):
+    return fit(settings, Objective(bad), Score(), Windows(), state)
+
+
+def numbers(steps):
+    """Rows without the clock, and the kept genomes."""
+    rows = [step if isinstance(step, dict) else step.row() | {"genome": step.best.genome} for step in steps]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def same(one, two):
+    assert len(one) == len(two)
+    for left, right in zip(numbers(one), numbers(two), strict=True):
+        assert left.keys() == right.keys()
+        assert all(torch.equal(torch.as_tensor(left[k]), torch.as_tensor(right[k])) for k in left)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_one_seed_gives_one_fit(kind):
+    before = torch.random.get_rng_state()
+    same(list(run(config(kind))), list(run(config(kind))))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_another_seed_gives_another_fit():
+    one, two = (list(run(config(seed=seed)))[-1].best.score for seed in (0, 1))
+    assert one != two
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("at", [0, 1, 5, 11])
+def test_resuming_from_any_step_equals_going_on(kind, at):
+    whole = list(run(config(kind)))
+    same(list(run(config(kind), whole[at].state())), whole[at + 1 :])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cmaes", "snes"])
+def test_resuming_in_a_new_process_equals_going_on(tmp_path, kind):
+    whole = list(run(config(kind)))
+    torch.save(whole[4].state(), tmp_path / "state.pt")
+    command = [sys.executable, "-c", RESUME, str(tmp_path / "state.pt"), kind, str(tmp_path / "rows.pt")]
+    subprocess.run(command, check=True, cwd=ROOT)
+    same(torch.load(tmp_path / "rows.pt", weights_only=True), whole[5:])
+
+
+def test_a_step_stays_what_it_was_while_the_fit_goes_on():
+    steps = run(config("cmaes"))
+    early = next(islice(steps, 3, None))
+    kept = torch.load(_saved(early.state()), weights_only=True)
+    list(steps)
+    same(list(run(config("cmaes"), early.state())), list(run(config("cmaes"), kept)))
+
+
+def _saved(state):
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return buffer
+
+
+def test_it_overcooks_and_rolls_back_to_the_peak():
+    steps = list(run(config(generations=150, **{"stop.patience": 10, "es.sigma": 0.2})))
+    scores = [step.metrics.score for step in steps]
+    last = steps[-1]
+    assert last.stop is StopReason.OVERCOOKED
+    assert last.generation < 150
+    assert last.best.score == max(scores) > scores[-1] + 1
+    assert scores[last.best.generation] == last.best.score
+    assert Score()(last.best.genome).score == last.best.score
+
+
+def test_the_start_is_step_zero_and_may_be_the_best():
+    steps = list(run(config(**{"es.sigma": 1e-7, "generations": 2})))
+    assert [step.generation for step in steps] == [0, 1, 2]
+    assert steps[0].losses is None
+    assert steps[0].metrics is not None
+    assert steps[-1].stop is StopReason.GENERATIONS
+
+
+def test_best_so_far_never_falls_and_rows_are_finite():
+    rows = [step.row() for step in run(config("xnes"), bad=True)]
+    best = [row["best_score"] for row in rows]
+    assert best == sorted(best)
+    assert all(row["bad_candidates"] == 1 for row in rows[1:])
+    assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
+
+
+def test_scoring_every_third_generation_and_the_last():
+    steps = list(run(config(**{"stop.every": 3, "generations": 8})))
+    assert [step.generation for step in steps if step.metrics] == [0, 3, 6, 8]
+
+
+def test_the_ledger_counts_over_processes():
+    whole = list(run(config()))
+    resumed = list(run(config(), whole[6].state()))
+    assert whole[-1].ledger["syntheses"] == 12 * 8 * 2 + 13 * 4 == resumed[-1].ledger["syntheses"]
+
+
+def test_an_ended_fit_stays_ended_unless_given_more_generations():
+    state = list(run(config()))[-1].state()
+    assert list(run(config(), state)) == []
+    longer = list(run(config(generations=15), state))
+    same(longer, list(run(config(generations=15)))[13:])
+
+
+def test_a_state_of_another_search_is_refused():
+    state = next(run(config("snes"))).state()
+    with pytest.raises(InputError, match="resume it with the settings"):
+        next(run(config("xnes"), state))
