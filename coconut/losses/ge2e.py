@@ -1,0 +1,107 @@
+"""GE2E speaker embeddings (Wan et al., "Generalized End-to-End Loss for Speaker Verification", 2018).
+
+The network and its features are those of Resemblyzer 0.1.4: 16 kHz, 40 mel powers on Slaney's
+scale every 10 ms, three LSTM layers, windows of 1.6 s that overlap by about half, their
+embeddings averaged and normalised. Weights: assets/NOTICE.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn.functional import conv1d, normalize, pad
+
+from coconut.audio import filterbank, mask
+
+RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
+WINDOW, STEP = 160, 77  # frames of a window; 77 is Resemblyzer's 1.3 windows per second
+COVERAGE = 0.75  # a last window with less than this share of audio is left out
+LEVEL = 10 ** (-30 / 20)  # RMS that Resemblyzer raises quiet recordings to
+
+
+class Downsampler(nn.Module):
+    """24 kHz to 16 kHz by a windowed sinc: wav [B, T] -> [B, ceil(2 T / 3)].
+
+    y[m] = sum_n x[n] h(1.5 m - n); m = 2 q needs whole offsets, m = 2 q + 1 half ones, so that two
+    filters at stride 3 give all samples. Cut-off 7.6 kHz, Kaiser window, 80 dB.
+    """
+
+    kernels: Tensor
+
+    def __init__(self, half: int = 64, cutoff: float = 7600 / 24000, beta: float = 8.0) -> None:
+        super().__init__()
+        self.half = half
+        offset = torch.arange(-half, half + 2, dtype=torch.float64)
+
+        def kernel(phase: float) -> Tensor:
+            t = offset - phase
+            shape = torch.special.i0(beta * (1 - (t / (half + 1)).square()).clamp_min(0).sqrt())
+            h = torch.sinc(2 * cutoff * t) * shape
+            return h / h.sum()
+
+        self.register_buffer("kernels", torch.stack([kernel(0.0), kernel(1.5)])[:, None].float(), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        size = -(-2 * wav.shape[-1] // 3)
+        x = pad(wav[:, None], (self.half, self.half + 4))
+        return conv1d(x, self.kernels.to(wav.dtype), stride=3).transpose(1, 2).flatten(1)[:, :size]
+
+
+class SpeakerEncoder(nn.Module):
+    """wav [B, T] at 24 kHz, lens [B] -> embeddings [B, 256] of unit length."""
+
+    analysis: Tensor
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resample = Downsampler()
+        self.lstm = nn.LSTM(MELS, 256, 3, batch_first=True)
+        self.linear = nn.Linear(256, 256)
+        self.register_buffer("analysis", torch.hann_window(N_FFT), persistent=False)
+        self.register_buffer("filters", filterbank(RATE, N_FFT, MELS).float(), persistent=False)
+        content = resources.files("coconut.losses").joinpath("assets/ge2e.safetensors").read_bytes()
+        self.load_state_dict(load(content))
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, wav: Tensor, lens: Tensor, seconds: float = 300.0) -> Tensor:
+        """At most `seconds` of padded audio are embedded at once."""
+        rows = max(1, int(seconds * 24_000 / max(1, wav.shape[-1])))
+        parts = zip(wav.split(rows), lens.split(rows), strict=True)
+        return torch.cat([self._embed(part, size) for part, size in parts])
+
+    def _embed(self, wav: Tensor, lens: Tensor) -> Tensor:
+        wav = wav.float().masked_fill(~mask(lens, wav.shape[-1]), 0)
+        wav, lens = self.resample(wav), (2 * lens + 2) // 3
+        wav = wav.masked_fill(~mask(lens, wav.shape[-1]), 0)
+        power = wav.square().sum(-1) / lens.clamp_min(1)
+        wav = wav * (LEVEL / power.clamp_min(1e-12).sqrt())[:, None]
+        starts, used = windows(lens, wav.shape[-1])
+        frames = self.mel(pad(wav, (0, max(0, (starts[-1] + WINDOW) * HOP - wav.shape[-1]))))
+        parts = torch.stack([frames[:, start : start + WINDOW] for start in starts], 1)  # [B, W, 160, 40]
+        _, (hidden, _) = self.lstm(parts.flatten(0, 1))
+        each = normalize(self.linear(hidden[-1]).relu(), dim=-1).unflatten(0, parts.shape[:2])
+        return normalize((each * used[..., None]).sum(1), dim=-1)
+
+    def mel(self, wav: Tensor) -> Tensor:
+        """Mel powers [B, F, 40] of wav [B, T] at 16 kHz, F = T // 160 + 1."""
+        spectrum = torch.stft(wav, N_FFT, HOP, window=self.analysis, pad_mode="constant", return_complex=True)
+        return (self.filters @ spectrum.abs().square()).transpose(1, 2)
+
+
+def windows(lens: Tensor, size: int) -> tuple[list[int], Tensor]:
+    """(first frames of all windows that `size` samples can need, [B, W] which an item uses).
+
+    Items of one window or less use the first alone; others every window that at least COVERAGE
+    of audio fills.
+    """
+    count = 1 + max(0, math.floor((size / HOP - COVERAGE * WINDOW) / STEP))
+    starts = [STEP * i for i in range(count)]
+    first = torch.tensor(starts, device=lens.device)
+    covered = (lens[:, None] - first * HOP) >= COVERAGE * WINDOW * HOP
+    return starts, covered | (first == 0)
