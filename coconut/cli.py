@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,10 +246,13 @@ def doctor_command(args: argparse.Namespace) -> int:
 
 
 def _quiet() -> None:
-    """Third-party chatter off, before anything of it is imported."""
+    """Third-party chatter off, before anything of it is imported; our own warnings as plain sentences."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger("phonemizer").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", module=r"coconut\.")
+    warnings.formatwarning = lambda message, *_, **__: f"coconut: {message}\n"
 
 
 def entry() -> None:
