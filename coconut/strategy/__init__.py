@@ -1,0 +1,53 @@
+"""Evolution strategies, one algorithm a file, all with the contract of `base.Strategy`.
+
+    s = build("snes", mean=torch.zeros(32), sigma=0.3, popsize=16, seed=0)
+    x = s.ask()                 # [P, D]
+    s.tell(x, losses)           # [P], lower is better
+    s.mean                      # [D]
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from coconut.config import InputError
+from coconut.strategy.base import Strategy, default_popsize
+from coconut.strategy.cem import Cem
+from coconut.strategy.cmaes import Cmaes
+from coconut.strategy.snes import Snes
+from coconut.strategy.xnes import Xnes
+
+__all__ = ["KINDS", "Strategy", "build", "default_popsize", "options"]
+
+KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Cem)}
+
+
+def options(kind: str) -> list[str]:
+    """Names of the options the kind uses beyond mean, sigma, popsize and seed. Raises InputError."""
+    if kind not in KINDS:
+        raise InputError(f"Unknown strategy {kind!r}; known: {', '.join(KINDS)}.")
+    found: dict[str, None] = {}
+    for cls in KINDS[kind].__mro__:
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        found.update((p.name, None) for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return list(found)
+
+
+def build(
+    kind: str, *, mean: Tensor, sigma: float, popsize: int | None = None, seed: int = 0, **values: Any
+) -> Strategy:
+    """The strategy of that kind, ready to be asked.
+
+    One flat record of options may serve every kind: an option that only other kinds use (rho
+    outside cem) is left aside. Raises InputError for an unknown kind, an option that no kind
+    has, and values that no search could start from.
+    """
+    mine = options(kind)
+    everyones = {name for other in KINDS for name in options(other)}
+    for name in values:
+        if name not in everyones:
+            raise InputError(f"Unknown option {name} of strategy {kind}; it has: {', '.join(mine)}.")
+    return KINDS[kind](mean, sigma, popsize, seed, **{k: v for k, v in values.items() if k in mine})

@@ -1,0 +1,61 @@
+"""CEM, the cross-entropy method with independent coordinates, kept alive.
+
+Rubinstein: The Cross-Entropy Method for Combinatorial and Continuous Optimization,
+Methodology and Computing in Applied Probability 1 (1999) 127-190. Of P candidates the best
+round(rho P) are the elites E; mean and variances move to theirs:
+
+    m' <- mean of E               s^2 <- (1 - a) s^2 + a * mean over E of (x - m)^2
+
+Two departures keep it from collapsing before the optimum. The variance is taken about the
+*old* mean (Hansen, arXiv:1604.00772, section 3.1): var about m = var about m' + (m' - m)^2, so
+the spread never falls below the step just made, one elite included. And it is smoothed (de Boer
+et al., Annals of Operations Research 134 (2005) 19-67, section 3.4) with a rate that grows with
+the number of elites.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coconut.config import InputError
+from coconut.strategy.gaussian import FAR, Gaussian, geometric_mean
+from coconut.strategy.ranking import share_ties
+
+
+class Cem(Gaussian):
+    """CEM; `rho` in (0, 1] is the share of elites, at least one.
+
+    `sigma_min` and `sigma_max` bound every coordinate's standard deviation.
+    """
+
+    kind = "cem"
+    tensors = ("_mean", "_std")
+
+    def __init__(self, *args: Any, rho: float = 0.25, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 < rho <= 1:
+            raise InputError(f"rho is {rho:g}; the share of elites must lie in (0, 1].")
+        elites = max(1, round(rho * self.popsize))
+        self.rate = elites / (elites + self.dim**0.5)
+        weights = (torch.arange(self.popsize) < elites).double() / elites
+        self._weights = self._constant(weights)
+        self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
+        std = self._sigma0 * self._covariance0.diagonal().sqrt()
+        self._std = torch.clamp(std, self._low, self._high)
+
+    @property
+    def sigma(self) -> float:
+        return geometric_mean(self._std, self._log_scale)
+
+    def _sample(self, z: Tensor) -> Tensor:
+        return torch.addcmul(self._mean, z, self._std)
+
+    def _update(self, x: Tensor, ordered: Tensor) -> None:
+        w = share_ties(self._weights, ordered)
+        z = ((x - self._mean) / self._std).clamp_(-FAR, FAR)
+        self._mean = torch.addcmul(self._mean, self._std, w @ z, value=self.mean_rate)
+        growth = (1 - self.rate + self.rate * (w @ (z * z))).sqrt()
+        self._std = torch.clamp(self._std * growth, self._low, self._high)
