@@ -2,7 +2,9 @@
 
 The network and its features are those of Resemblyzer 0.1.4: 16 kHz, 40 mel powers on Slaney's
 scale every 10 ms, three LSTM layers, windows of 1.6 s that overlap by about half, their
-embeddings averaged and normalised. Weights: assets/NOTICE.
+embeddings averaged and normalised. Two things differ, because they separate speakers better:
+the level is fixed, and what is shorter than a window is repeated to fill it, where Resemblyzer
+pads with zeros. Weights: assets/NOTICE.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from coconut.audio import filterbank, mask
 RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
 WINDOW, STEP = 160, 77  # frames of a window; 77 is Resemblyzer's 1.3 windows per second
 COVERAGE = 0.75  # a last window with less than this share of audio is left out
-LEVEL = 10 ** (-30 / 20)  # RMS that Resemblyzer raises quiet recordings to
+LEVEL = 10 ** (-26 / 20)  # RMS of every input, the level of read speech; Resemblyzer only raises to -30 dB
+SHORTEST = WINDOW * HOP * 3 // 2  # samples at 24 kHz of one window
 
 
 class Downsampler(nn.Module):
@@ -76,7 +79,7 @@ class SpeakerEncoder(nn.Module):
         return torch.cat([self._embed(part, size) for part, size in parts])
 
     def _embed(self, wav: Tensor, lens: Tensor) -> Tensor:
-        wav = wav.float().masked_fill(~mask(lens, wav.shape[-1]), 0)
+        wav, lens = repeat(wav.float(), lens)
         wav, lens = self.resample(wav), (2 * lens + 2) // 3
         wav = wav.masked_fill(~mask(lens, wav.shape[-1]), 0)
         power = wav.square().sum(-1) / lens.clamp_min(1)
@@ -92,6 +95,16 @@ class SpeakerEncoder(nn.Module):
         """Mel powers [B, F, 40] of wav [B, T] at 16 kHz, F = T // 160 + 1."""
         spectrum = torch.stft(wav, N_FFT, HOP, window=self.analysis, pad_mode="constant", return_complex=True)
         return (self.filters @ spectrum.abs().square()).transpose(1, 2)
+
+
+def repeat(wav: Tensor, lens: Tensor, shortest: int = SHORTEST) -> tuple[Tensor, Tensor]:
+    """wav [B, max(T, shortest)] in which items shorter than `shortest` are repeated to that length."""
+    size = max(wav.shape[-1], shortest)
+    filled = torch.where(lens < shortest, shortest, lens)
+    index = torch.arange(size, device=wav.device).expand(len(wav), -1)
+    index = torch.where((lens < shortest)[:, None], index % lens.clamp_min(1)[:, None], index)
+    wav = wav.gather(1, index.clamp_max(wav.shape[-1] - 1))
+    return wav.masked_fill(~mask(filled, size), 0), filled
 
 
 def windows(lens: Tensor, size: int) -> tuple[list[int], Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from coconut.audio import HOP, SAMPLE_RATE, activity, mask
+from coconut.audio.level import HOP, SAMPLE_RATE, activity, mask
 
 LOWEST, HIGHEST = 50.0, 600.0  # Hz
 WINDOW = 1024  # samples of the integration window: two periods of 50 Hz
