@@ -1,0 +1,195 @@
+"""Kokoro's layers as plain functions of [B, T, C] tensors, built once from the stock modules.
+
+Channels lie last: AdaIN and snake then work on contiguous rows, and convolutions run in
+oneDNN's and cuDNN's channels-last kernels. Weight norm is folded; so is all that can be:
+the AdaIN layers of a network become one matrix (`StyleBank`), and the snake
+x + sin(ax)^2 / a is computed on v = ax as v + sin(v)^2, with a in the AdaIN before it and
+1/a in the convolution after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import weight_norm as old_norm
+
+from coconut.synthesis.ragged import Lengths
+
+WeightNorm = old_norm.__globals__["WeightNorm"]
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """The effective weight, whichever weight norm (hook or parametrization) the module carries."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            return hook.compute_weight(module).detach()
+    return module.weight.detach()  # type: ignore[union-attr,operator]
+
+
+class Conv:
+    """Conv1d on [B, T, C]. `gain` [C] multiplies its input channels."""
+
+    def __init__(self, module: Any, gain: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
+        weight = weight_of(module)
+        if gain is not None:
+            weight = (weight.double() * gain.double()[:, None]).to(weight.dtype)
+        self.dtype = dtype
+        self.weight = weight.to(dtype).unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
+        self.stride, self.padding, self.dilation = module.stride[0], module.padding[0], module.dilation[0]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = (x if self.dtype is None else x.to(self.dtype)).transpose(1, 2).unsqueeze(2)
+        y = F.conv2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding), (1, self.dilation))
+        return y.squeeze(2).transpose(1, 2)
+
+
+class Up:
+    """ConvTranspose1d on [B, T, C]."""
+
+    def __init__(self, module: Any, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype
+        weight = weight_of(module).to(dtype).unsqueeze(2)
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
+        self.stride, self.padding = module.stride[0], module.padding[0]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = (x if self.dtype is None else x.to(self.dtype)).transpose(1, 2).unsqueeze(2)
+        y = F.conv_transpose2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding))
+        return y.squeeze(2).transpose(1, 2)
+
+
+class Pool:
+    """The depthwise ConvTranspose1d(3, stride 2, padding 1, output padding 1) of an upsampling block.
+
+    y[2t] = w1 x[t], y[2t+1] = w2 x[t] + w0 x[t+1], each plus the bias; x is 0 past its end.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.taps = weight_of(module)[:, 0].T.contiguous()  # [3, C]
+        self.bias = module.bias.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = x.new_empty(x.shape[0], x.shape[1], 2, x.shape[2])
+        torch.addcmul(self.bias, x, self.taps[1], out=y[:, :, 0])
+        torch.addcmul(self.bias, x, self.taps[2], out=y[:, :, 1])
+        y[:, :-1, 1].addcmul_(x[:, 1:], self.taps[0])
+        return y.flatten(1, 2)
+
+
+class StyleBank:
+    """All style projections of a network in one matrix: [B, style_dim] -> [B, sum of 2C].
+
+    AdaIN is (1 + gamma) (w x^ + b) + beta with x^ = (x - mean) / std; as a function of x^ that is
+    an affine map whose two coefficients are affine in the style. An optional gain [C] multiplies it.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[Tensor, Tensor]] = []
+        self.width = 0
+
+    def add(self, adain: Any, gain: Tensor | None = None) -> AdaIN:
+        channels = adain.norm.num_features
+        weight, bias = adain.fc.weight.detach().double(), adain.fc.bias.detach().double()
+        w, b = torch.ones_like(bias[:channels]), torch.zeros_like(bias[:channels])
+        if adain.norm.affine:
+            w, b = adain.norm.weight.detach().double(), adain.norm.bias.detach().double()
+        a = w if gain is None else w * gain.double()
+        d = b if gain is None else b * gain.double()
+        k = torch.ones_like(w) if gain is None else gain.double()
+        gamma, beta = weight[:channels], weight[channels:]
+        scale = (gamma * a[:, None], (1 + bias[:channels]) * a)
+        shift = (gamma * d[:, None] + beta * k[:, None], (1 + bias[:channels]) * d + bias[channels:] * k)
+        dtype = adain.fc.weight.dtype
+        self.blocks.append((torch.cat([scale[0], shift[0]]).to(dtype), torch.cat([scale[1], shift[1]]).to(dtype)))
+        self.width += 2 * channels
+        return AdaIN(self.width - 2 * channels, channels, adain.norm.eps)
+
+    def close(self) -> None:
+        self.weight = torch.cat([w for w, _ in self.blocks])
+        self.bias = torch.cat([b for _, b in self.blocks])
+        self.blocks.clear()
+
+    def __call__(self, style: Tensor) -> Tensor:
+        return F.linear(style, self.weight, self.bias)
+
+
+class AdaIN:
+    """Adaptive instance norm over the valid steps; its coefficients are columns of the style bank."""
+
+    def __init__(self, offset: int, channels: int, eps: float) -> None:
+        self.scale = slice(offset, offset + channels)
+        self.shift = slice(offset + channels, offset + 2 * channels)
+        self.eps = eps
+
+    def __call__(
+        self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """x [B, T, C], styles [B, width] -> [B, T, C]. `moments` of x, if they are known already."""
+        mean, var = lengths.moments(x) if moments is None else moments
+        scale = styles[:, None, self.scale] * (var + self.eps).rsqrt()
+        shift = torch.addcmul(styles[:, None, self.shift], mean, scale, value=-1.0)
+        return torch.addcmul(shift, x, scale)
+
+
+def sine_(v: Tensor) -> Tensor:
+    """sin(v), in place."""
+    if v.device.type == "cpu" and v.dtype == torch.float32 and torch.get_num_threads() <= 2:
+        # numpy's vectorised float32 sine has torch's accuracy at 2.5 times its speed, on one thread
+        np.sin(v.numpy(), out=v.numpy())
+        return v
+    return v.sin_()
+
+
+def snake_(v: Tensor) -> Tensor:
+    """v + sin(v)^2, in place."""
+    t = sine_(v.clone())
+    return v.addcmul_(t, t)
+
+
+class ResBlock:
+    """Kokoro's AdainResBlk1d: two AdaIN, leaky ReLU, convolutions; optionally twice the rate."""
+
+    def __init__(self, module: Any, bank: StyleBank) -> None:
+        self.norm1, self.norm2 = bank.add(module.norm1), bank.add(module.norm2)
+        self.conv1, self.conv2 = Conv(module.conv1), Conv(module.conv2)
+        self.shortcut = Conv(module.conv1x1) if module.learned_sc else None
+        self.upsample = module.upsample_type != "none"
+        self.pool = Pool(module.pool) if self.upsample else None
+
+    def __call__(self, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
+        v = lengths.blank_(F.leaky_relu_(self.norm1(x, styles, lengths), 0.2))
+        if self.pool is not None:
+            lengths = lengths.times(2)
+            v = lengths.blank_(self.pool(v))
+            x = x.repeat_interleave(2, dim=1)
+        v = self.conv1(v)
+        v = self.conv2(lengths.blank_(F.leaky_relu_(self.norm2(v, styles, lengths), 0.2)))
+        return v.add_(x if self.shortcut is None else self.shortcut(x)).mul_(2.0**-0.5)
+
+
+class SnakeBlock:
+    """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake."""
+
+    def __init__(self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None) -> None:
+        self.layers = []
+        for c1, c2, n1, n2, a1, a2 in zip(
+            module.convs1, module.convs2, module.adain1, module.adain2, module.alpha1, module.alpha2, strict=True
+        ):
+            a, b = a1.detach().flatten(), a2.detach().flatten()
+            first = (bank.add(n1, a), Conv(c1, 1 / a.double(), dtype))
+            self.layers.append((*first, bank.add(n2, b), Conv(c2, 1 / b.double(), dtype)))
+
+    def __call__(
+        self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        for norm1, conv1, norm2, conv2 in self.layers:
+            v = conv1(lengths.blank_(snake_(norm1(x, styles, lengths, moments))))
+            v = conv2(lengths.blank_(snake_(norm2(v, styles, lengths))))
+            x, moments = v.add_(x), None
+        return x
