@@ -17,12 +17,13 @@ from coconut.config import InputError
 from coconut.strategy.base import Strategy, default_popsize
 from coconut.strategy.cem import Cem
 from coconut.strategy.cmaes import Cmaes
+from coconut.strategy.sepcmaes import Sepcmaes
 from coconut.strategy.snes import Snes
 from coconut.strategy.xnes import Xnes
 
 __all__ = ["KINDS", "Strategy", "build", "default_popsize", "options"]
 
-KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Cem)}
+KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem)}
 
 
 def options(kind: str) -> list[str]:

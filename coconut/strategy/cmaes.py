@@ -40,7 +40,7 @@ class Cmaes(Gaussian):
         active = weights.active(n, self.c_1, self.c_mu)  # (53)
         self.mu_eff = mu_eff
         self.decay = 1 - self.c_1 - self.c_mu * float(active.sum())
-        self.lazy_gap = max(1, int(1 / (10 * n * (self.c_1 + self.c_mu))))  # appendix B.2
+        self.lazy_gap = max(1, math.ceil(1 / (10 * n * (self.c_1 + self.c_mu))))  # appendix B.2
         self._weights = self._constant(torch.stack([weights.positive, active]))
         self._one = torch.ones_like(self._mean[:1])
         self._step = torch.full_like(self._mean[0], self._sigma0)
