@@ -20,6 +20,10 @@ from coconut.config import InputError
 LONGEST = 510  # phonemes Kokoro reads at once: its context of 512 less two boundary tokens
 ENGLISH = {"en-us": False, "en-gb": True}  # lang -> British
 SPACY_MODEL = "en_core_web_sm"
+WITHOUT_DICTIONARY = (
+    f"spaCy's {SPACY_MODEL} is not installed, so espeak-ng phonemises English; Kokoro was trained on misaki's "
+    f"dictionary: python -m spacy download {SPACY_MODEL}"
+)
 
 
 def phonemize(text: str, lang: str = "en-us") -> str:
@@ -49,9 +53,16 @@ def cut(phonemes: str, limit: int = LONGEST) -> str:
     fits = [end for end in ends if end <= limit] or late[0] or late[1] or [limit]
     kept = phonemes[: fits[-1]].rstrip()
     warnings.warn(
-        f"A text of {len(phonemes)} phonemes is longer than {limit}; only the first {len(kept)} are spoken.", stacklevel=2
+        f"A text of {len(phonemes)} phonemes is longer than {limit}; only the first {len(kept)} are spoken.",
+        stacklevel=2,
     )
     return kept
+
+
+def prepare(lang: str) -> str | None:
+    """Load what phonemises `lang`; a sentence when it is a second choice. InputError if unknown."""
+    _g2p(lang)
+    return WITHOUT_DICTIONARY if lang in ENGLISH and not _installed(SPACY_MODEL) else None
 
 
 @cache
@@ -64,7 +75,9 @@ def _g2p(lang: str) -> Callable[[str], str]:
     try:
         g2p = EspeakG2P(lang)
     except RuntimeError as error:
-        raise InputError(f"lang is {lang!r}, which espeak-ng does not know; use en-us, en-gb, or one of its codes.") from error
+        raise InputError(
+            f"lang is {lang!r}, which espeak-ng does not know; use en-us, en-gb, or one of its codes."
+        ) from error
     return lambda text: g2p(text)[0]
 
 
@@ -77,11 +90,7 @@ def _english(british: bool) -> Callable[[str], str]:
 
         dictionary = G2P(british=british, fallback=espeak, unk="")
         return lambda text: dictionary(text)[0]
-    warnings.warn(
-        f"spaCy's {SPACY_MODEL} is not installed, so espeak-ng phonemises English; Kokoro was trained on "
-        f"misaki's dictionary: python -m spacy download {SPACY_MODEL}",
-        stacklevel=2,
-    )
+    warnings.warn(WITHOUT_DICTIONARY, stacklevel=2)
     return lambda text: espeak(SimpleNamespace(text=text))[0] or ""
 
 

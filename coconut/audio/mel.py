@@ -57,7 +57,11 @@ class LogMel(nn.Module):
             return_complex=True,
         )
         mel = (self.filters.to(wav.dtype) @ spectrum.abs()).clamp_min(self.floor).log()
-        frames = lens // HOP + 1
+        frames = self.frames(lens)
         mel = mel.unflatten(0, wav.shape[:-1]) if wav.dim() > 1 else mel[0]
         outside = ~mask(frames, mel.shape[-1]).unsqueeze(-2)
         return mel.masked_fill(outside, math.log(self.floor)), frames
+
+    def frames(self, lens: Tensor) -> Tensor:
+        """Frames of items of so many samples."""
+        return lens // HOP + 1

@@ -1,0 +1,86 @@
+"""What a loss term sees: a population's audio, prosody and styles, with the features terms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from coconut.audio import LogMel, speech
+from coconut.data import Utterance
+from coconut.losses.ge2e import SpeakerEncoder
+from coconut.synthesis import Audio, Prosody
+
+SECONDS = 240.0  # padded audio whose spectra are held at once
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """P candidates speaking U utterances.
+
+    styles [P, U, 256]; rows [U]: the voicepack row of each utterance. Features are flat over
+    B = P U items, item b being candidate b // U and utterance b % U.
+    """
+
+    audio: Audio
+    prosody: Prosody
+    styles: Tensor
+    rows: Tensor
+    _embeddings: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, U)."""
+        return self.audio.lens.shape[0], self.audio.lens.shape[1]
+
+    @cached_property
+    def ok(self) -> Tensor:
+        """[P, U] true where style and audio are finite."""
+        finite = self.audio.wav.isfinite().all(-1) & self.styles.isfinite().all(-1).to(self.audio.wav.device)
+        return self.audio.ok & finite
+
+    @cached_property
+    def speech(self) -> tuple[Tensor, Tensor]:
+        """(wav [B, T], lens [B]): float32, without silence at the ends, at one level; zeros where not ok."""
+        wav = self.audio.wav.float().masked_fill(~self.ok.unsqueeze(-1), 0)
+        return speech(wav.flatten(0, 1), self.audio.lens.flatten())
+
+    @cached_property
+    def logmel(self) -> tuple[Tensor, Tensor]:
+        """(log-mel [B, 80, F], frames [B]) of `speech`."""
+        wav, lens = self.speech
+        mel = LogMel().to(wav.device)
+        return chunked(lambda part, size: mel(part, size)[0], wav, lens), mel.frames(lens)
+
+    def embeddings(self, encoder: SpeakerEncoder) -> Tensor:
+        """[B, 256] speaker embeddings of `speech`, computed once per encoder."""
+        if id(encoder) not in self._embeddings:
+            self._embeddings[id(encoder)] = encoder(*self.speech)
+        return self._embeddings[id(encoder)]
+
+
+def chunked(
+    function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor, seconds: float = SECONDS
+) -> Tensor:
+    """function(wav [B, T], lens [B]) in parts of at most `seconds` of padded audio."""
+    rows = max(1, int(seconds * 24_000 / max(1, wav.shape[-1])))
+    parts = zip(wav.split(rows), lens.split(rows), strict=True)
+    return torch.cat([function(part, size) for part, size in parts])
+
+
+def recording(utterance: Utterance, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """(wav [1, N], lens [1]) of an utterance, treated as synthesised speech is: trimmed, at one level."""
+    wav = utterance.audio.to(device, torch.float32)[None]
+    wav, lens = speech(wav, torch.tensor([wav.shape[1]], device=wav.device))
+    return wav[:, : int(lens)], lens
+
+
+def stacked(items: list[Tensor], popsize: int) -> tuple[Tensor, Tensor]:
+    """Ragged references [C, F_u] as ([P U, C, F] zero-padded, frames [P U])."""
+    frames = torch.tensor([item.shape[-1] for item in items]).to(items[0].device)
+    batch = pad_sequence([item.T for item in items], batch_first=True).transpose(1, 2)
+    return batch.repeat(popsize, 1, 1), frames.repeat(popsize)

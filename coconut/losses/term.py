@@ -1,0 +1,20 @@
+"""The contract of a loss term."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from coconut.data import Utterance
+from coconut.losses.synthesis import Synthesis
+
+
+class Term(Protocol):
+    """A distance between recordings and what candidates make of the same texts."""
+
+    def reference(self, utterance: Utterance) -> Any:
+        """What is kept of a recording; the objective asks once per utterance."""
+
+    def __call__(self, refs: list[Any], syn: Synthesis) -> Tensor:
+        """Distances [P, U], 0 or more, lower is better; refs of the U utterances in order."""

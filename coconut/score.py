@@ -1,0 +1,137 @@
+"""How good a voice is: one number from 0 to 100 on held-out utterances, blind to the loss.
+
+Trials with different loss weights can only be compared by something that none of them chose.
+The score is the weighted geometric mean of four parts, each in (0, 1], times 100:
+
+    speaker   softplus(S (cosine - STRANGER)) / softplus(S (1 - STRANGER)), a straight line from 0 at
+              a stranger's cosine to 1 with a rounded corner; GE2E, the voice's mean embedding over
+              the utterances against the target's
+    logmel    exp(-distance / LOGMEL_SCALE), nepers per band along the DTW path
+    f0        exp(-distance / F0_SCALE), octaves between voiced F0 distributions
+    duration  exp(-distance / DURATION_SCALE), |log ratio| of speaking times
+
+    score = 100 * prod(part ** weight), weights summing to 1
+
+A geometric mean lets no part make up for another that is lost. Distances are averaged over
+utterances first. Nothing saturates: every part keeps falling with its distance, and gaining 1%
+of a part gains its weight in percent of the score. Synthesis noise is the synthesizer's, by
+seed, so that a genome always has the same score. A voice that is not finite scores 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, softplus
+
+from coconut.config import InputError
+from coconut.data import Utterance
+from coconut.losses import SpeakerEncoder, Synthesis
+from coconut.losses.duration import DurationTerm
+from coconut.losses.f0 import F0Term
+from coconut.losses.logmel import LogMelTerm
+from coconut.losses.speaker import SpeakerTerm
+from coconut.objective import synthesise
+from coconut.style import StyleSpace
+from coconut.synthesis import Synthesizer
+
+STRANGER = 0.5  # GE2E cosine of different speakers: 0.54 on average
+CORNER = 20.0  # S: the corner spans about 0.1 of cosine
+LOGMEL_SCALE = 1.0  # nepers; 0.12 is a fresh noise draw, 1.0 an unrelated voice on the same text
+F0_SCALE = 0.5  # octaves; 0.1 is one and a fifth semitones
+DURATION_SCALE = 0.5  # 0.1 is 10% too fast or slow
+WEIGHTS = {"speaker": 0.3, "logmel": 0.45, "f0": 0.15, "duration": 0.1}
+LEAST = 1e-4  # floor of a part: the score of a stranger is low, yet still tells better from worse
+TOGETHER = 64  # candidate-utterance pairs synthesised at once
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """score 0..100, higher is better; parts {name: value in (0, 1]}, 0 for a voice that is not finite."""
+
+    score: float
+    parts: dict[str, float]
+
+
+class Score:
+    """Score of genomes [D], style vectors or voicepacks on fixed utterances."""
+
+    def __init__(
+        self,
+        space: StyleSpace | None,
+        synth: Synthesizer,
+        utterances: Sequence[Utterance],
+        speaker_encoder: SpeakerEncoder | None = None,
+    ) -> None:
+        if not utterances:
+            raise InputError("There is no utterance to score a voice on; hold out at least one.")
+        self.space, self.synth, self.utterances = space, synth, tuple(utterances)
+        device = synth.device
+        self.terms = {
+            "speaker": SpeakerTerm(device, speaker_encoder),
+            "logmel": LogMelTerm(device),
+            "f0": F0Term(device),
+            "duration": DurationTerm(device),
+        }
+        self.refs = {name: [term.reference(u) for u in self.utterances] for name, term in self.terms.items()}
+        self.syntheses = 0
+        self.audio_seconds = 0.0
+
+    def __call__(self, genome: Tensor) -> Metrics:
+        """Metrics of one genome [D]."""
+        if self.space is None:
+            raise ValueError("this Score was made without a style space; use styles() or voicepack()")
+        return self.styles(self.space.styles(genome[None], self.rows.to(genome.device)))[0]
+
+    @property
+    def rows(self) -> Tensor:
+        """Voicepack row [U] that each utterance reads."""
+        return self.synth.prepare([u.phonemes for u in self.utterances]).rows
+
+    def voicepack(self, pack: Tensor) -> Metrics:
+        """Metrics of a voicepack [510, 1, 256]."""
+        return self.styles(pack.reshape(1, -1, 256)[:, self.rows.to(pack.device)])[0]
+
+    def rank(self, packs: Mapping[str, Tensor]) -> list[tuple[str, Metrics]]:
+        """Voices by score, best first; equal scores by name."""
+        names = sorted(packs)
+        styles = torch.stack([packs[name].reshape(-1, 256)[self.rows.to(packs[name].device)] for name in names])
+        scored = zip(names, self.styles(styles), strict=True)
+        return sorted(scored, key=lambda item: (-item[1].score, item[0]))
+
+    @torch.no_grad()
+    def styles(self, styles: Tensor) -> list[Metrics]:
+        """Metrics of P voices by their style vectors [P, U, 256] on the rows of the utterances."""
+        script = self.synth.prepare([u.phonemes for u in self.utterances])
+        metrics = []
+        for part in styles.split(max(1, TOGETHER // len(self.utterances))):
+            metrics += self._judge(synthesise(self.synth, script, part))
+        return metrics
+
+    def _judge(self, syn: Synthesis) -> list[Metrics]:
+        self.syntheses += syn.shape[0] * syn.shape[1]
+        self.audio_seconds += float(syn.audio.lens.sum()) / 24_000
+        speaker = self.terms["speaker"]
+        ours = normalize(syn.embeddings(speaker.encoder).unflatten(0, syn.shape).mean(1), dim=-1)
+        theirs = normalize(torch.stack(self.refs["speaker"]).mean(0), dim=-1)
+        line = softplus(CORNER * (ours @ theirs - STRANGER))
+        parts = {"speaker": line / math.log1p(math.exp(CORNER * (1 - STRANGER)))}
+        for name, scale in (("logmel", LOGMEL_SCALE), ("f0", F0_SCALE), ("duration", DURATION_SCALE)):
+            distance = self.terms[name](self.refs[name], syn).mean(1)
+            parts[name] = torch.exp(-distance / scale)
+        ok = syn.ok.all(1).tolist()
+        values = {name: part.double().tolist() for name, part in parts.items()}
+        return [combine({n: v[p] for n, v in values.items()} if ok[p] else {}) for p in range(syn.shape[0])]
+
+
+def combine(parts: Mapping[str, float]) -> Metrics:
+    """Metrics of parts by WEIGHTS; a missing or non-finite part makes the score 0."""
+    kept = {name: parts.get(name, math.nan) for name in WEIGHTS}
+    if not all(math.isfinite(value) for value in kept.values()):
+        return Metrics(0.0, dict.fromkeys(WEIGHTS, 0.0))
+    kept = {name: min(1.0, max(LEAST, value)) for name, value in kept.items()}
+    return Metrics(100 * math.exp(sum(WEIGHTS[name] * math.log(value) for name, value in kept.items())), kept)
