@@ -30,7 +30,7 @@ from torch.nn.functional import normalize, softplus
 
 from coconut.config import InputError
 from coconut.data import Utterance
-from coconut.losses import SpeakerEncoder, Synthesis
+from coconut.losses import SpeakerEncoder, Synthesis, Term
 from coconut.losses.duration import DurationTerm
 from coconut.losses.f0 import F0Term
 from coconut.losses.logmel import LogMelTerm
@@ -71,13 +71,14 @@ class Score:
             raise InputError("There is no utterance to score a voice on; hold out at least one.")
         self.space, self.synth, self.utterances = space, synth, tuple(utterances)
         device = synth.device
-        self.terms = {
-            "speaker": SpeakerTerm(device, speaker_encoder),
-            "logmel": LogMelTerm(device),
-            "f0": F0Term(device),
-            "duration": DurationTerm(device),
+        self.speaker = SpeakerTerm(device, speaker_encoder)
+        self.distances: dict[str, tuple[Term, float]] = {
+            "logmel": (LogMelTerm(device), LOGMEL_SCALE),
+            "f0": (F0Term(device), F0_SCALE),
+            "duration": (DurationTerm(device), DURATION_SCALE),
         }
-        self.refs = {name: [term.reference(u) for u in self.utterances] for name, term in self.terms.items()}
+        self.target = normalize(torch.stack([self.speaker.reference(u) for u in self.utterances]).mean(0), dim=-1)
+        self.refs = {name: [term.reference(u) for u in self.utterances] for name, (term, _) in self.distances.items()}
         self.syntheses = 0
         self.audio_seconds = 0.0
 
@@ -115,14 +116,11 @@ class Score:
     def _judge(self, syn: Synthesis) -> list[Metrics]:
         self.syntheses += syn.shape[0] * syn.shape[1]
         self.audio_seconds += float(syn.audio.lens.sum()) / 24_000
-        speaker = self.terms["speaker"]
-        ours = normalize(syn.embeddings(speaker.encoder).unflatten(0, syn.shape).mean(1), dim=-1)
-        theirs = normalize(torch.stack(self.refs["speaker"]).mean(0), dim=-1)
-        line = softplus(CORNER * (ours @ theirs - STRANGER))
+        ours = normalize(syn.embeddings(self.speaker.encoder).unflatten(0, syn.shape).mean(1), dim=-1)
+        line = softplus(CORNER * (ours @ self.target - STRANGER))
         parts = {"speaker": line / math.log1p(math.exp(CORNER * (1 - STRANGER)))}
-        for name, scale in (("logmel", LOGMEL_SCALE), ("f0", F0_SCALE), ("duration", DURATION_SCALE)):
-            distance = self.terms[name](self.refs[name], syn).mean(1)
-            parts[name] = torch.exp(-distance / scale)
+        for name, (term, scale) in self.distances.items():
+            parts[name] = torch.exp(-term(self.refs[name], syn).mean(1) / scale).to(line.device)
         ok = syn.ok.all(1).tolist()
         values = {name: part.double().tolist() for name, part in parts.items()}
         return [combine({n: v[p] for n, v in values.items()} if ok[p] else {}) for p in range(syn.shape[0])]

@@ -29,7 +29,11 @@ def extract(wheel: Path, target: Path) -> None:
         content = archive.read(MEMBER)
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["model_state"]
     kept = {name: value.half().contiguous() for name, value in state.items() if name.startswith(("lstm.", "linear."))}
-    origin = {"source": f"{wheel.name}:{MEMBER}", "sha256": hashlib.sha256(content).hexdigest(), "license": "Apache-2.0"}
+    origin = {
+        "source": f"{wheel.name}:{MEMBER}",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "license": "Apache-2.0",
+    }
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     save_file(kept, temporary, metadata=origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ DEMO = "demo"
 EXAMPLES = 3  # skipped recordings named in a note
 
 
-class Unusable(Exception):  # noqa: N818
+class UnusableError(Exception):
     """Why one recording is left out: a short reason that is counted, and a sentence's end."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -44,7 +45,7 @@ def load(config: FitConfig, source: hub.DataSource | None = None) -> Dataset:
             notes.append(second_choice)
         try:
             utterances.append(_utterance(item, config, notes, len(utterances)))
-        except Unusable as problem:
+        except UnusableError as problem:
             skipped.setdefault(problem.reason, []).append(f"{item.name}: {problem}")
         if len(utterances) == config.limit:
             break
@@ -54,7 +55,8 @@ def load(config: FitConfig, source: hub.DataSource | None = None) -> Dataset:
     fit, heldout = split(utterances, config.heldout, config.seed)
     if len(heldout) < config.heldout:
         notes.append(
-            f"{config.data} has {len(utterances)} usable recordings: {len(heldout)} held out instead of {config.heldout}."
+            f"{config.data} has {len(utterances)} usable recordings, so {len(heldout)} are held out, "
+            f"not {config.heldout}."
         )
     return Dataset(fit, heldout, config.data, {reason: len(found) for reason, found in skipped.items()}, tuple(notes))
 
@@ -99,7 +101,7 @@ def split(utterances: list[Utterance], heldout: int, seed: int) -> tuple[tuple[U
     edges = [round(part * len(order) / count) for part in range(count + 1)]
     drawn = {
         order[start + int(torch.randint(end - start, (), generator=generator))]
-        for start, end in zip(edges[:-1], edges[1:], strict=True)
+        for start, end in itertools.pairwise(edges)
     }
     judged = tuple(utterances[i] for i in sorted(drawn))
     shuffled = [i for i in torch.randperm(len(utterances), generator=generator).tolist() if i not in drawn]
@@ -109,11 +111,11 @@ def split(utterances: list[Utterance], heldout: int, seed: int) -> tuple[tuple[U
 
 
 def _utterance(item: Item, config: FitConfig, notes: list[str], number: int) -> Utterance:
-    """Raises Unusable."""
+    """Raises UnusableError."""
     if item.problem is not None or item.audio is None:
-        raise Unusable("incomplete", item.problem or "there is no audio")
+        raise UnusableError("incomplete", item.problem or "there is no audio")
     if not item.text or not item.text.strip():
-        raise Unusable("no transcript", "there is no transcript")
+        raise UnusableError("no transcript", "there is no transcript")
     wav = _audio(item, config)
     phonemes = _phonemes(item, config, notes)
     return Utterance(f"{number}:{item.name}", " ".join(item.text.split()), phonemes, wav)
@@ -125,12 +127,12 @@ def _audio(item: Item, config: FitConfig) -> Tensor:
         source = item.audio
         wav = audio.trim(audio.highpass(audio.load(source, item.name)))
     except InputError as error:
-        raise Unusable("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
+        raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
     seconds = len(wav) / audio.SAMPLE_RATE
     if seconds < config.min_seconds:
-        raise Unusable("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
+        raise UnusableError("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
     if seconds > config.max_seconds:
-        raise Unusable("too long", f"{seconds:.1f} s of speech, more than max_seconds {config.max_seconds:g}")
+        raise UnusableError("too long", f"{seconds:.1f} s of speech, more than max_seconds {config.max_seconds:g}")
     return wav
 
 
@@ -141,7 +143,7 @@ def _phonemes(item: Item, config: FitConfig, notes: list[str]) -> str:
         try:
             phonemes = text.phonemize(item.text or "", config.lang)
         except InputError as error:
-            raise Unusable("no phonemes", "its transcript has nothing to pronounce") from error
+            raise UnusableError("no phonemes", "its transcript has nothing to pronounce") from error
     if len(phonemes) <= text.LONGEST:
         return phonemes
     with warnings.catch_warnings():

@@ -35,14 +35,14 @@ class Downsampler(nn.Module):
 
     kernels: Tensor
 
-    def __init__(self, half: int = 64, cutoff: float = 7600 / 24000, beta: float = 8.0) -> None:
+    def __init__(self, reach: int = 64, cutoff: float = 7600 / 24000, beta: float = 8.0) -> None:
         super().__init__()
-        self.half = half
-        offset = torch.arange(-half, half + 2, dtype=torch.float64)
+        self.reach = reach
+        offset = torch.arange(-reach, reach + 2, dtype=torch.float64)
 
         def kernel(phase: float) -> Tensor:
             t = offset - phase
-            shape = torch.special.i0(beta * (1 - (t / (half + 1)).square()).clamp_min(0).sqrt())
+            shape = torch.special.i0(beta * (1 - (t / (reach + 1)).square()).clamp_min(0).sqrt())
             h = torch.sinc(2 * cutoff * t) * shape
             return h / h.sum()
 
@@ -50,7 +50,7 @@ class Downsampler(nn.Module):
 
     def forward(self, wav: Tensor) -> Tensor:
         size = -(-2 * wav.shape[-1] // 3)
-        x = pad(wav[:, None], (self.half, self.half + 4))
+        x = pad(wav[:, None], (self.reach, self.reach + 4))
         return conv1d(x, self.kernels.to(wav.dtype), stride=3).transpose(1, 2).flatten(1)[:, :size]
 
 

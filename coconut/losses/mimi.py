@@ -75,7 +75,7 @@ class MimiTerm:
         return MimiReference(self.mel(wav, lens)[0][0], frames[0, :, :count], means[0], spreads[0])
 
     def __call__(self, refs: list[MimiReference], syn: Synthesis) -> Tensor:
-        wav, lens = syn.speech
+        wav, _ = syn.speech
         rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
         cells = stacked([ref.mel for ref in refs], 1)[0].shape[2] * syn.logmel[0].shape[2]
         rows = min(rows, max(1, CELLS // cells))
