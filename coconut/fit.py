@@ -217,12 +217,9 @@ class _Ledger:
 
 
 def _options(config: FitConfig) -> dict[str, Any]:
+    """What a strategy is built with beyond kind, sigma and popsize; each kind takes what it knows."""
     es = config.es
-    options: dict[str, Any] = {"sigma_min": es.sigma_min, "sigma_max": es.sigma_max, "mean_rate": es.mean_rate}
-    options["mirrored"] = es.mirrored
-    if es.kind == "cem":
-        options["rho"] = es.rho
-    return options
+    return {name: getattr(es, name) for name in ("rho", "mirrored", "mean_rate", "sigma_min", "sigma_max")}
 
 
 def _summary(name: str, values: Tensor) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The command line as a user meets it: what it writes, and one sentence for every bad input."""
 
 import json
-import shutil
 from importlib import resources
 from pathlib import Path
 

@@ -103,7 +103,7 @@ def test_it_overcooks_and_rolls_back_to_the_peak():
 
 
 def test_the_start_is_step_zero_and_may_be_the_best():
-    steps = list(run(config(**{"es.sigma": 1e-7, "generations": 2})))
+    steps = list(run(config(**{"es.sigma": 1e-7, "es.sigma_min": 0.0, "generations": 2})))
     assert [step.generation for step in steps] == [0, 1, 2]
     assert steps[0].losses is None
     assert steps[0].metrics is not None
