@@ -17,7 +17,7 @@ from torch import Tensor
 from coconut import data, losses, style
 from coconut.config import FitConfig, InputError
 from coconut.fit import Step, fit
-from coconut.losses.speaker import SpeakerEncoder
+from coconut.losses import SpeakerEncoder
 from coconut.objective import Objective
 from coconut.score import Metrics, Score
 from coconut.style import StyleSpace
@@ -69,8 +69,9 @@ def wire(config: FitConfig) -> Fitting:
     synth = Synthesizer(model, seed=config.seed, precision=config.precision)
     encoder = SpeakerEncoder().to(device)
     weights = dataclasses.asdict(config.loss)
-    resources = {"encoder": encoder, "stock": _stack(voices), "mimi_model": config.mimi_model}
-    terms = losses.build(weights, device=device, **resources)
+    terms = losses.build(
+        weights, device, encoder=encoder, stock=_stack(voices).to(device), mimi_model=config.mimi_model
+    )
 
     config, baseline = _settle_start(config, dataset, voices, synth, encoder)
     space = style.build(config.space, stock=voices, device=device)

@@ -73,7 +73,7 @@ def _mini() -> str:
 
 
 def _speaker() -> str:
-    from coconut.losses.speaker import SpeakerEncoder
+    from coconut.losses import SpeakerEncoder
 
     return f"GE2E, {sum(p.numel() for p in SpeakerEncoder().parameters()) / 1e6:.1f} M parameters"
 

@@ -106,7 +106,7 @@ def _save_pt(pack: Tensor, path: Path, name: str) -> None:
 
 def _save_npz(pack: Tensor, path: Path, name: str) -> None:
     with path.open("wb") as file:
-        np.savez(file, **{name: pack.numpy()})
+        np.savez(file, allow_pickle=False, **{name: pack.numpy()})
 
 
 def _save_bin(pack: Tensor, path: Path, name: str) -> None:
