@@ -1,9 +1,9 @@
 """Evolution strategies, one algorithm a file, all with the contract of `base.Strategy`.
 
-    s = build("snes", mean=torch.zeros(32), sigma=0.3, popsize=16, seed=0)
-    x = s.ask()                 # [P, D]
-    s.tell(x, losses)           # [P], lower is better
-    s.mean                      # [D]
+s = build("snes", mean=torch.zeros(32), sigma=0.3, popsize=16, seed=0)
+x = s.ask()                 # [P, D]
+s.tell(x, losses)           # [P], lower is better
+s.mean                      # [D]
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from coconut.config import InputError
 from coconut.strategy.base import Strategy, default_popsize
 from coconut.strategy.cem import Cem
 from coconut.strategy.cmaes import Cmaes
+from coconut.strategy.cosyne import Cosyne
 from coconut.strategy.sepcmaes import Sepcmaes
 from coconut.strategy.snes import Snes
+from coconut.strategy.walk import Walk
 from coconut.strategy.xnes import Xnes
 
 __all__ = ["KINDS", "Strategy", "build", "default_popsize", "options"]
 
-KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem)}
+KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem, Cosyne, Walk)}
 
 
 def options(kind: str) -> list[str]:
@@ -32,7 +34,9 @@ def options(kind: str) -> list[str]:
         raise InputError(f"Unknown strategy {kind!r}; known: {', '.join(KINDS)}.")
     found: dict[str, None] = {}
     for cls in KINDS[kind].__mro__:
-        parameters = inspect.signature(cls.__init__).parameters.values()
+        if "__init__" not in vars(cls) or cls is object:
+            continue
+        parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
         found.update((p.name, None) for p in parameters if p.kind is p.KEYWORD_ONLY)
     return list(found)
 

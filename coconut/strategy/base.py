@@ -127,14 +127,15 @@ class Strategy(ABC):
                     f"The state to resume has {name} {state.get(name)!r}, this {self.kind} strategy has "
                     f"{getattr(self, name)!r}; resume with the settings it was saved with."
                 )
-        restored = {name: state.get(name.removeprefix("_")) for name in self.tensors}
-        for name, value in restored.items():
-            mine = getattr(self, name)
+        restored: dict[str, Tensor] = {}
+        for name in self.tensors:
+            value, mine = state.get(name.removeprefix("_")), getattr(self, name)
             if not isinstance(value, Tensor) or value.shape != mine.shape or value.dtype != mine.dtype:
                 raise InputError(
                     f"The state to resume does not fit: {name.removeprefix('_')} should be a {mine.dtype} "
                     f"tensor of shape {list(mine.shape)}."
                 )
+            restored[name] = value
         if state["generator"].numel() != self._generator.get_state().numel():
             raise InputError("The random state was saved on another kind of device; resume on that kind.")
         for name, value in restored.items():

@@ -39,7 +39,7 @@ class Cem(Gaussian):
         if not 0 < rho <= 1:
             raise InputError(f"rho is {rho:g}; the share of elites must lie in (0, 1].")
         elites = max(1, round(rho * self.popsize))
-        self.rate = elites / (elites + self.dim**0.5)
+        self.rate = elites / (elites + self.dim)
         weights = (torch.arange(self.popsize) < elites).double() / elites
         self._weights = self._constant(weights)
         self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
