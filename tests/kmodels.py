@@ -76,14 +76,15 @@ def random_model(
     projection = predictor.duration_proj.linear_layer
     draw(projection.weight, 1.0 / projection.in_features**0.5 * 12)
     draw(projection.bias, 1.0)
-    projection.bias.data -= 4.0
+    projection.bias.data -= 5.5
     draw(predictor.F0_proj.weight, 1.0)
     weight = predictor.F0_proj.weight.data
     weight.mul_(60 / weight.norm())
     predictor.F0_proj.bias.data.fill_(150.0)
     draw(predictor.N_proj.weight, 0.1)
     draw(model.decoder.generator.m_source.l_linear.weight, 0.5)
-    model.decoder.generator.conv_post.bias.data.fill_(-1.0)
+    model.decoder.generator.conv_post.weight_g.data.fill_(0.5)
+    model.decoder.generator.conv_post.bias.data.fill_(-3.0)
     return model.to(dtype)
 
 

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coconut.synthesis import elementwise
 from coconut.synthesis.layers import Conv, ResBlock, SnakeBlock, StyleBank, Up
 from coconut.synthesis.ragged import Lengths
-from coconut.synthesis.source import SineSource, Stft
+from coconut.synthesis.source import SineSource
+from coconut.synthesis.stft import Stft
 
 
 class Acoustics:
@@ -86,4 +88,6 @@ class Generator:
                 total.add_(block(x, styles, lengths, moments))
             x = total.div_(len(self.blocks[i]))
         x = self.post(lengths.blank_(F.leaky_relu_(x, 0.01)))
-        return self.stft.inverse(x[..., : self.bins].exp(), x[..., self.bins :].sin(), lengths)
+        magnitude, phase = x[..., : self.bins].contiguous(), x[..., self.bins :].contiguous()
+        magnitude = elementwise.exp(magnitude, out=magnitude)
+        return self.stft.inverse(magnitude, elementwise.sin(phase, out=phase), lengths)

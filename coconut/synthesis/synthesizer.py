@@ -138,6 +138,7 @@ class Synthesizer:
     def decode(self, script: Script, prosody: Prosody, styles: Tensor) -> Audio:
         """styles [P, U, 256] and their Prosody -> Audio. Reads dims 0:128 of the styles."""
         styles, ok = self._checked(script, styles)
+        ok_flat = (ok & prosody.ok).flatten()
         texts = len(script)
         counts = prosody.frames.flatten().tolist()
         wav = styles.new_zeros(len(counts), max(counts) * self.samples_per_frame)
@@ -158,14 +159,16 @@ class Synthesizer:
                 text, f0[rows, : 2 * total], energy[rows, : 2 * total], styles.flatten(0, 1)[rows, :128], noise, lengths
             )
             lengths.times(self.samples_per_frame).blank_(wave[..., None])
+            ok_flat[rows] &= wave.sum(-1).isfinite()
             wav[rows, :samples] = wave
 
         for batch in batches(counts, self.budget, self.waste):
             halving(batch, work)
         lens = prosody.frames * self.samples_per_frame
         wav = wav.unflatten(0, prosody.frames.shape)
-        ok = ok & prosody.ok & wav.isfinite().all(-1)
-        return Audio(wav.masked_fill_(~ok[..., None], 0.0), lens, ok)
+        ok = ok_flat.view_as(ok)
+        wav[~ok] = 0.0
+        return Audio(wav, lens, ok)
 
     def _checked(self, script: Script, styles: Tensor) -> tuple[Tensor, Tensor]:
         """Styles in the model's dtype, zeros for those that are not finite, and which were: [P, U]."""
