@@ -1,0 +1,83 @@
+"""Losses between waveforms: magnitudes at many resolutions, and complex spectra where the phase is known."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 24000
+# window: highest frequency compared. Long windows see single harmonics, so they pay for periodicity.
+WINDOWS = {256: 12000, 512: 12000, 1024: 12000, 2048: 5000, 4096: 3000}
+COMPLEX = {1024: 5000, 2048: 2500}
+
+
+@functools.cache
+def mel_filters(n_fft: int, bands: int = 80, low: float = 0.0, high: float = 12000.0) -> Tensor:
+    """Triangular filters on the mel scale (HTK formula), [bands, n_fft // 2 + 1], each summing to one."""
+
+    def mel(hz: Tensor) -> Tensor:
+        return 2595 * torch.log10(1 + hz / 700)
+
+    edges = torch.linspace(float(mel(torch.tensor(low))), float(mel(torch.tensor(high))), bands + 2)
+    hz = mel(torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1))
+    rise = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
+    filters = torch.minimum(rise, fall).clamp(min=0)
+    return filters / filters.sum(1, keepdim=True).clamp(min=1e-3)
+
+
+@functools.cache
+def _window(n_fft: int) -> Tensor:
+    return torch.hann_window(n_fft)
+
+
+@functools.cache
+def _low_weight(n_fft: int, bins: int) -> Tensor:
+    """Weight of a bin: 2 below 1 kHz, falling to 1 above 2 kHz."""
+    hz = torch.arange(bins) * SAMPLE_RATE / n_fft
+    return 1 + ((2000 - hz) / 1000).clamp(0, 1)
+
+
+def stft(wav: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Complex spectra [B, bins, frames] of wav [B, T], scaled so that a sine of amplitude a gives a."""
+    spectrum = torch.stft(wav, n_fft, hop, window=_window(n_fft), return_complex=True)
+    return spectrum * (4 / n_fft)
+
+
+def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
+    """Terms between waveforms [B, T]; voiced [B, T] says where the phase of the harmonics is known."""
+    terms: dict[str, list[Tensor]] = {"log": [], "converge": [], "mel": [], "phase": []}
+    for n_fft, highest in WINDOWS.items():
+        hop = n_fft // 4
+        bins = highest * n_fft // SAMPLE_RATE + 1
+        a, b = stft(fake, n_fft, hop)[:, :bins], stft(real, n_fft, hop)[:, :bins]
+        mag_a = (a.real.square() + a.imag.square() + 1e-10).sqrt()
+        mag_b = (b.real.square() + b.imag.square() + 1e-10).sqrt()
+        weight = _low_weight(n_fft, bins)[:, None]
+        terms["log"].append(((mag_a + 3e-4).log() - (mag_b + 3e-4).log()).abs().mul(weight).mean())
+        power = mag_b.square().sum((1, 2)) + 1e-3
+        terms["converge"].append(((mag_a - mag_b).square().sum((1, 2)) / power).sqrt().mean())
+        if n_fft == 1024:
+            filters = mel_filters(n_fft)
+            terms["mel"].append((_log_mel(mag_a, filters) - _log_mel(mag_b, filters)).abs().mean())
+        if n_fft in COMPLEX:
+            terms["phase"].append(_complex(a, b, mag_b, voiced, n_fft, hop))
+    return {k: torch.stack(v).mean() for k, v in terms.items()}
+
+
+def _log_mel(magnitude: Tensor, filters: Tensor) -> Tensor:
+    return ((filters @ magnitude) + 1e-4).log()
+
+
+def _complex(a: Tensor, b: Tensor, magnitude: Tensor, voiced: Tensor, n_fft: int, hop: int) -> Tensor:
+    """|A - B| over the frame's mean |B|, below a limit, in frames that are voiced all through."""
+    bins = COMPLEX[n_fft] * n_fft // SAMPLE_RATE + 1
+    a, b, magnitude = a[:, :bins], b[:, :bins], magnitude[:, :bins]
+    share = torch.nn.functional.avg_pool1d(voiced[:, None], n_fft, hop, padding=n_fft // 2)[:, 0, : a.shape[2]]
+    inside = (share > 0.9).float()[:, None]
+    error = a - b
+    error = (error.real.square() + error.imag.square() + 1e-10).sqrt()
+    scale = magnitude.mean(1, keepdim=True) + 1e-3
+    return (error / scale * inside).sum() / (inside.sum() * bins).clamp(min=1)

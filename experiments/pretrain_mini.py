@@ -1,0 +1,69 @@
+"""Make the embedded model from nothing: `python experiments/pretrain_mini.py`.
+
+Speech by espeak-ng (4 hours of 56 speakers, 2 minutes), then the prosody and the acoustic half side by side
+(one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
+Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about 1.5 hours on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "experiments"), str(ROOT)]
+
+STAGES = ("data", "prosody", "acoustic", "assemble", "demo")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", nargs="?", choices=("all", *STAGES), default="all")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
+    parser.add_argument("--assets", type=Path, default=ROOT / "coconut", help="the package to write assets into")
+    parser.add_argument("--prosody-steps", type=int, default=3000)
+    parser.add_argument("--acoustic-steps", type=int, default=16000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.stage == "all":
+        _all()
+    else:
+        _stage(options)
+
+
+def _all() -> None:
+    """Every stage in order, each a process of its own; the two halves at the same time."""
+    command = [sys.executable, "-W", "ignore", __file__]
+    try:
+        subprocess.run([*command, "data", *sys.argv[1:]], check=True)
+        halves = [subprocess.Popen([*command, half, *sys.argv[1:]]) for half in ("prosody", "acoustic")]
+        if any(half.wait() for half in halves):
+            raise SystemExit("A half did not finish; the same command goes on from its last checkpoint.")
+        for stage in ("assemble", "demo"):
+            subprocess.run([*command, stage, *sys.argv[1:]], check=True)
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped; the same command goes on from the last checkpoints.") from None
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from mini import acoustic, assemble, data, prosody
+
+    if options.stage == "data":
+        data.build(options.folder / "data", seed=options.seed, processes=2)
+    elif options.stage == "prosody":
+        prosody.train(options.folder, options.prosody_steps, options.seed)
+    elif options.stage == "acoustic":
+        acoustic.train(options.folder, options.acoustic_steps, options.seed)
+    elif options.stage == "assemble":
+        assemble.write(options.folder, options.assets / "synthesis" / "assets")
+    else:
+        assemble.demo(options.folder, options.assets / "assets" / "demo")
+
+
+if __name__ == "__main__":
+    main()
