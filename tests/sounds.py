@@ -61,13 +61,14 @@ def synthesis(wavs: Sequence[Sequence[Tensor]], f0: Sequence[Sequence[Tensor]] |
     shape = (len(wavs), len(wavs[0]))
     lens = torch.tensor([[len(wav) for wav in row] for row in wavs])
     wav = torch.zeros(*shape, int(lens.max()))
-    frames = lens // 600
+    frames = (lens + 599) // 600
     hertz = torch.zeros(*shape, 2 * int(frames.max()))
     for p, row in enumerate(wavs):
         for u, item in enumerate(row):
             wav[p, u, : len(item)] = item
             if f0 is not None:
-                hertz[p, u, : len(f0[p][u])] = f0[p][u]
+                curve = f0[p][u][: hertz.shape[-1]]
+                hertz[p, u, : len(curve)] = curve
     ok = torch.ones(shape, dtype=torch.bool)
     prosody = Prosody(torch.ones(*shape, 1, dtype=torch.long), hertz, torch.zeros_like(hertz), frames, ok)
     return Synthesis(Audio(wav, lens, ok), prosody, torch.zeros(*shape, 256), torch.zeros(shape[1], dtype=torch.long))

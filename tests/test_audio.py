@@ -9,10 +9,10 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sounds import VOWELS, pulses, resonate, sentence, tone
 
 from coconut import audio
 from coconut.config import InputError
+from tests.sounds import VOWELS, pulses, resonate, sentence, tone
 
 
 def batched(wavs):

@@ -57,7 +57,7 @@ def _carry(other: Tensor, k: int, one: Tensor, straight: Tensor, diagonal: Tenso
     """Add to anti-diagonal k of `other` the sum of the predecessor that the path takes."""
     here = other[k][:, 1:]
     side = torch.where(one[:, 1:] <= one[:, :-1], other[k - 1][:, 1:], other[k - 1][:, :-1])
-    across = diagonal < straight
+    across = diagonal <= straight  # of equal paths the straighter
     before = torch.where(across, other[k - 2][:, :-1] + here if k > 1 else side, side)
     here += before
 

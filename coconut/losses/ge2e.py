@@ -23,6 +23,7 @@ RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
 WINDOW, STEP = 160, 77  # frames of a window; 77 is Resemblyzer's 1.3 windows per second
 COVERAGE = 0.75  # a last window with less than this share of audio is left out
 LEVEL = 10 ** (-26 / 20)  # RMS of every input, the level of read speech; Resemblyzer only raises to -30 dB
+SECONDS = 300.0
 SHORTEST = WINDOW * HOP * 3 // 2  # samples at 24 kHz of one window
 
 
@@ -72,9 +73,9 @@ class SpeakerEncoder(nn.Module):
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def forward(self, wav: Tensor, lens: Tensor, seconds: float = 300.0) -> Tensor:
-        """At most `seconds` of padded audio are embedded at once."""
-        rows = max(1, int(seconds * 24_000 / max(1, wav.shape[-1])))
+    def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
+        """At most SECONDS of padded audio are embedded at once."""
+        rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
         parts = zip(wav.split(rows), lens.split(rows), strict=True)
         return torch.cat([self._embed(part, size) for part, size in parts])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from coconut.audio import HOP, LogMel, mask
 from coconut.config import InputError
@@ -19,14 +19,20 @@ from coconut.losses.synthesis import Synthesis, recording, stacked
 
 SECONDS = 60.0  # padded audio that goes through the encoder at once: about 25 MB per second
 TEMPORAL = 0.5  # share of the distance along time; the rest is that of the distributions
+SHIFTS = 8  # starts of a recording's frames, 5 ms apart: the embedding of a sound depends on them
 
 
 @dataclass(frozen=True)
 class MimiReference:
-    """Log-mel [80, F]; frames [C, n]; mean [D] and spread [D] over time of the downsampled frames."""
+    """A recording heard at every 5 ms.
+
+    mel [80, F]; frames [C, 8 n], frame r starting at sample 120 (r - 7); their variance; mean [D]
+    and spread [D] over time of the downsampled frames from sample 0 on.
+    """
 
     mel: Tensor
     frames: Tensor
+    variance: Tensor
     mean: Tensor
     spread: Tensor
 
@@ -59,9 +65,11 @@ class MimiTerm:
     """Half the distance of frames along a DTW path, half that of their distributions.
 
     Along time: squared distance of 25 Hz frames on the path that aligns the log-mels, divided by
-    twice the recording's variance, so that two unrelated frames of it are 1 apart. Distributions:
-    Frechet distance with diagonal covariances (means and spreads over the 12.5 Hz frames), divided
-    by the recording's variance. `model`: a MimiModel, a hub name or a folder.
+    twice the recording's variance, so that two unrelated frames of it are about 1 apart. A shift
+    of 10 ms alone changes an embedding by most of that, so each frame of a candidate is compared
+    with the recording's frame that starts where the path says, to within 10 ms, the nearest of
+    them. Distributions: Frechet distance with diagonal covariances over the 12.5 Hz frames,
+    divided by the recording's variance. `model`: a MimiModel, a hub name or a folder.
     """
 
     def __init__(self, device: torch.device | str = "cpu", model: Any = "kyutai/mimi", band: float = BAND) -> None:
@@ -70,15 +78,21 @@ class MimiTerm:
 
     def reference(self, utterance: Utterance) -> MimiReference:
         wav, lens = recording(utterance, self.device)
-        frames, means, spreads = self._embed(wav, lens)
-        count = max(1, int(lens) // self.encoder.size)
-        return MimiReference(self.mel(wav, lens)[0][0], frames[0, :, :count], means[0], spreads[0])
+        step = self.encoder.size // SHIFTS
+        late = torch.cat([pad(wav, (k * step, (SHIFTS - 1 - k) * step)) for k in range(SHIFTS)])
+        sizes = lens + step * torch.arange(SHIFTS, device=wav.device)
+        frames, means, spreads = self._embed(late, sizes)
+        fine = frames.flip(0).permute(1, 2, 0).flatten(1)
+        count = max(SHIFTS, (int(lens) - self.encoder.size) // step + SHIFTS)
+        fine = fine[:, :count]
+        variance = fine.var(1, unbiased=False).mean().clamp_min(1e-8)
+        return MimiReference(self.mel(wav, lens)[0][0], fine, variance, means[0], spreads[0])
 
     def __call__(self, refs: list[MimiReference], syn: Synthesis) -> Tensor:
         wav, _ = syn.speech
         rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
-        cells = stacked([ref.mel for ref in refs], 1)[0].shape[2] * syn.logmel[0].shape[2]
-        rows = min(rows, max(1, CELLS // cells))
+        cells = max(ref.mel.shape[1] for ref in refs) * syn.logmel[0].shape[2]
+        rows = min(rows, max(1, CELLS // (4 * cells)))
         index = torch.arange(len(wav), device=wav.device).split(rows)
         return torch.cat([self._part(refs, syn, part) for part in index]).unflatten(0, syn.shape)
 
@@ -86,25 +100,39 @@ class MimiTerm:
         """Distances of the items `part` of B = P U."""
         wav, lens = (x[part] for x in syn.speech)
         ours, means, spreads = self._embed(wav, lens)
-        mean = torch.stack([ref.mean for ref in refs]).repeat(syn.shape[0], 1)[part]
-        spread = torch.stack([ref.spread for ref in refs]).repeat(syn.shape[0], 1)[part]
-        variance = spread.square().mean(-1).clamp_min(1e-8)
-        shape = ((means - mean).square() + (spreads - spread).square()).mean(-1) / variance
+        mean = torch.stack([ref.mean for ref in refs])[part % len(refs)]
+        spread = torch.stack([ref.spread for ref in refs])[part % len(refs)]
+        apart = (means - mean).square() + (spreads - spread).square()
+        shape = apart.mean(-1) / spread.square().mean(-1).clamp_min(1e-8)
 
-        theirs, n = (x[part] for x in stacked([ref.frames for ref in refs], syn.shape[0]))
-        a, frames_a = (x[part] for x in stacked([ref.mel for ref in refs], syn.shape[0]))
-        b, frames_b = (x[part] for x in syn.logmel)
-        m = (lens // self.encoder.size).clamp_min(1)
-        wide = _variance(theirs, n).mean(-1).clamp_min(1e-8)
-        apart = torch.cdist(theirs.transpose(1, 2), ours.transpose(1, 2)).square()
-        apart = apart / (2 * theirs.shape[1] * wide)[:, None, None]
-        carried = _spread(apart, self._of(a, n), self._of(b, m))
-        return TEMPORAL * dtw(l1(a, b), frames_a, frames_b, self.band, carried)[1] + (1 - TEMPORAL) * shape
+        theirs, count = (x[part] for x in stacked([ref.frames for ref in refs], syn.shape[0]))
+        variance = torch.stack([ref.variance for ref in refs])[part % len(refs)]
+        inside = mask(count, theirs.shape[-1])[:, None]
+        centre = (theirs * inside).sum(-1, keepdim=True) / count[:, None, None]  # keeps cdist's matmul exact
+        distance = torch.cdist((theirs - centre).transpose(1, 2), (ours - centre).transpose(1, 2)).square()
+        distance = distance / (2 * theirs.shape[1] * variance)[:, None, None]
+        distance = distance.masked_fill(~inside.transpose(1, 2), math.inf)
+        nearest = -max_pool2d(-distance, (5, 1), 1, (2, 0))  # of the starts within 10 ms
+        mel, frames = (x[part] for x in stacked([ref.mel for ref in refs], syn.shape[0]))
+        other, others = (x[part] for x in syn.logmel)
+        carried = self._along(nearest, count, lens, mel.shape[-1], other.shape[-1])
+        return TEMPORAL * dtw(l1(mel, other), frames, others, self.band, carried)[1] + (1 - TEMPORAL) * shape
 
-    def _of(self, mel: Tensor, frames: Tensor) -> Tensor:
-        """[B, F] the Mimi frame of each log-mel frame."""
-        index = torch.arange(mel.shape[-1], device=mel.device) * HOP // self.encoder.size
-        return torch.minimum(index, (frames - 1)[:, None])
+    def _along(self, distance: Tensor, count: Tensor, lens: Tensor, rows: int, columns: int) -> Tensor:
+        """[B, rows, columns] the distance for the recording at sample 300 i, the candidate at 300 j.
+
+        The candidate's frame J = 300 j // 960 started 300 j - 960 J samples before; so did its
+        counterpart in the recording.
+        """
+        size, step = self.encoder.size, self.encoder.size // SHIFTS
+        i = torch.arange(rows, device=distance.device)[:, None] * HOP
+        j = torch.arange(columns, device=distance.device) * HOP
+        frame = torch.minimum(j // size, (lens[:, None] // size).clamp_min(1) - 1)
+        start = i - (j - frame * size)[:, None, :]
+        start = torch.div(start + step // 2, step, rounding_mode="floor") + SHIFTS - 1
+        start = torch.minimum(start.clamp_min(0), (count - 1)[:, None, None])
+        item = torch.arange(len(distance), device=distance.device)[:, None, None]
+        return distance[item, start, frame[:, None, :]]
 
     def _embed(self, wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frames [B, C, n], and mean and standard deviation over time of the downsampled ones, [B, D]."""
@@ -126,16 +154,3 @@ def load(name: str | Path) -> Any:
         raise InputError(
             f"The Mimi model {name} cannot be loaded (hub out of reach, or no such folder); set loss.mimi to 0."
         ) from error
-
-
-def _variance(frames: Tensor, count: Tensor) -> Tensor:
-    """Variance over time [B, C] of frames [B, C, n], of which count [B] are valid."""
-    inside = mask(count, frames.shape[-1])[:, None]
-    mean = (frames * inside).sum(-1) / count[:, None]
-    return ((frames - mean[..., None]).square() * inside).sum(-1) / count[:, None]
-
-
-def _spread(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """out[b, i, j] = matrix[b, rows[b, i], columns[b, j]]."""
-    item = torch.arange(len(matrix), device=matrix.device)[:, None, None]
-    return matrix[item, rows[:, :, None], columns[:, None, :]]

@@ -63,11 +63,9 @@ class Synthesis:
         return self._embeddings[id(encoder)]
 
 
-def chunked(
-    function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor, seconds: float = SECONDS
-) -> Tensor:
-    """function(wav [B, T], lens [B]) in parts of at most `seconds` of padded audio."""
-    rows = max(1, int(seconds * 24_000 / max(1, wav.shape[-1])))
+def chunked(function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor) -> Tensor:
+    """function(wav [B, T], lens [B]) in parts of at most SECONDS of padded audio."""
+    rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
     parts = zip(wav.split(rows), lens.split(rows), strict=True)
     return torch.cat([function(part, size) for part, size in parts])
 
