@@ -139,7 +139,7 @@ def plot(folder: Path, rows: Sequence[Row], stop: str) -> Path:
         _plot_score(top, rows, stop)
         _plot_losses(middle, rows)
         _line(bottom, rows, "sigma", "sigma", color="tab:purple")
-        bottom.set(xlabel="generation", ylabel="sigma", yscale="log")
+        bottom.set(xlabel="generation", ylabel="sigma", ylim=(0, None))
         return _replace_with(folder / "train.png", lambda path: figure.savefig(path, dpi=110, format="png"))
 
 
@@ -165,7 +165,7 @@ def _plot_losses(axes: Axes, rows: Sequence[Row]) -> None:
     for term in terms:
         _line(axes, rows, term, term.removeprefix("loss."), lw=0.9)
     axes.set(ylabel="loss (terms unweighted)")
-    axes.legend(loc="upper right", frameon=False, ncols=4, fontsize=7)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, ncols=8, fontsize=7)
 
 
 def _line(axes: Axes, rows: Sequence[Row], name: str, label: str, **style: Any) -> None:

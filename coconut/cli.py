@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coconut.build import Fitting
     from coconut.fit import Best
 
-console = Console()
+console = Console(soft_wrap=True, highlight=False)
 State = dict[str, Any]
 Rows = list[dict[str, float]]
 
@@ -73,7 +73,8 @@ def fit_command(args: argparse.Namespace) -> int:
     state = _claim(args, folder)
     base = read_config(folder / "config.json") if state else None
     config = config_from_args(args, base)
-    with console.status("loading the model, the recordings and the nearest stock voice"):
+    with console.status("loading the model, the recordings and the nearest stock voice"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of them is in the notes
         fitting = build.wire(config)
     for note in fitting.notes:
         console.print(f"[dim]{note}[/]")
