@@ -21,7 +21,7 @@ from coconut.synthesis import mini
 from . import data, spectra
 from .train import Losses, Styles, expand, loop
 
-WEIGHTS = {"log": 1.0, "converge": 1.0, "mel": 2.0, "phase": 1.0}
+WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6}
 SHAPES = ((4, 48), (2, 96))  # (items, frames) of alternating batches: 1.2 s and 2.4 s
 CONTEXT = 16  # tokens
 FIELDS = ("ids", "durations", "start", "phonemes", "f0", "energy", "phase", "wav")

@@ -7,6 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
+from coconut.audio import LogMel
+
 SAMPLE_RATE = 24000
 # window: highest frequency compared. Long windows see single harmonics, so they pay for periodicity.
 WINDOWS = {256: 12000, 512: 12000, 1024: 12000, 2048: 5000, 4096: 3000}
@@ -14,18 +16,8 @@ COMPLEX = {1024: 5000, 2048: 2500}
 
 
 @functools.cache
-def mel_filters(n_fft: int, bands: int = 80, low: float = 0.0, high: float = 12000.0) -> Tensor:
-    """Triangular filters on the mel scale (HTK formula), [bands, n_fft // 2 + 1], each summing to one."""
-
-    def mel(hz: Tensor) -> Tensor:
-        return 2595 * torch.log10(1 + hz / 700)
-
-    edges = torch.linspace(float(mel(torch.tensor(low))), float(mel(torch.tensor(high))), bands + 2)
-    hz = mel(torch.linspace(0, SAMPLE_RATE / 2, n_fft // 2 + 1))
-    rise = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
-    filters = torch.minimum(rise, fall).clamp(min=0)
-    return filters / filters.sum(1, keepdim=True).clamp(min=1e-3)
+def _log_mel() -> LogMel:
+    return LogMel()
 
 
 @functools.cache
@@ -56,19 +48,14 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
         mag_a = (a.real.square() + a.imag.square() + 1e-10).sqrt()
         mag_b = (b.real.square() + b.imag.square() + 1e-10).sqrt()
         weight = _low_weight(n_fft, bins)[:, None]
-        terms["log"].append(((mag_a + 3e-4).log() - (mag_b + 3e-4).log()).abs().mul(weight).mean())
+        terms["log"].append(((mag_a + 1e-4).log() - (mag_b + 1e-4).log()).abs().mul(weight).mean())
         power = mag_b.square().sum((1, 2)) + 1e-3
         terms["converge"].append(((mag_a - mag_b).square().sum((1, 2)) / power).sqrt().mean())
-        if n_fft == 1024:
-            filters = mel_filters(n_fft)
-            terms["mel"].append((_log_mel(mag_a, filters) - _log_mel(mag_b, filters)).abs().mean())
         if n_fft in COMPLEX:
             terms["phase"].append(_complex(a, b, mag_b, voiced, n_fft, hop))
+    lens = torch.full((len(fake),), fake.shape[1])
+    terms["mel"].append((_log_mel()(fake, lens)[0] - _log_mel()(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
-
-
-def _log_mel(magnitude: Tensor, filters: Tensor) -> Tensor:
-    return ((filters @ magnitude) + 1e-4).log()
 
 
 def _complex(a: Tensor, b: Tensor, magnitude: Tensor, voiced: Tensor, n_fft: int, hop: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,7 @@ def loop(
     """Train `modules` for so many steps in all, from the last checkpoint of `name` if there is one.
 
     loss(step) gives the terms, weights their sum. The entry "styles" learns at 5e-3, the rest at `rate`; both
-    fall along a cosine to a hundredth. A checkpoint is written every so many seconds, at the end and on Ctrl-C.
+    fall along a cosine to a hundredth. A checkpoint is written every so many seconds, at the end, on Ctrl-C and on SIGTERM.
     """
     path = folder / f"{name}.pt"
     groups = [
@@ -70,6 +71,7 @@ def loop(
         {"params": list(modules["styles"].parameters()), "peak": 5e-3, "weight_decay": 1e-3},
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.8, 0.99), weight_decay=1e-2)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = _restore(path, modules, optimizer, generators, rng)
     log = (folder / f"{name}.jsonl").open("a")
     average: dict[str, float] = {}
