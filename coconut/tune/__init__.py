@@ -1,0 +1,18 @@
+"""A sweep: many fits as Ray Tune trials, searched by Optuna, resumable after any kill."""
+
+from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, configure, trial_name
+from coconut.tune.tune import Search, connect, run
+
+__all__ = [
+    "METRIC",
+    "Monitor",
+    "Outcome",
+    "Plan",
+    "Row",
+    "Search",
+    "Ticket",
+    "configure",
+    "connect",
+    "run",
+    "trial_name",
+]
