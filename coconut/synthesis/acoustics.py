@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coconut.synthesis import elementwise
-from coconut.synthesis.layers import Conv, ResBlock, SnakeBlock, StyleBank, Up
+from coconut.synthesis import elementwise, ragged
+from coconut.synthesis.layers import Conv, ResBlock, SnakeBlock, StyleBank, Up, adain_snake
+from coconut.synthesis.precision import Precision, tensor_cores
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.source import SineSource
 from coconut.synthesis.stft import Stft
@@ -23,13 +24,14 @@ from coconut.synthesis.stft import Stft
 class Acoustics:
     """The stock Decoder, for batches of any lengths."""
 
-    def __init__(self, decoder: Any, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, decoder: Any, precision: Precision | None = None) -> None:
+        precision = precision or Precision("exact")
         self.bank = StyleBank()
         self.f0_conv, self.energy_conv = Conv(decoder.F0_conv), Conv(decoder.N_conv)
         self.text = Conv(decoder.asr_res[0])
         self.encode = ResBlock(decoder.encode, self.bank)
         self.decode = [ResBlock(block, self.bank) for block in decoder.decode]
-        self.generator = Generator(decoder.generator, self.bank, dtype)
+        self.generator = Generator(decoder.generator, self.bank, precision)
         self.bank.close()
         self.samples_per_frame = 2 * self.generator.source.hop
 
@@ -56,15 +58,17 @@ class Acoustics:
 class Generator:
     """The stock iSTFTNet generator."""
 
-    def __init__(self, module: Any, bank: StyleBank, dtype: torch.dtype | None) -> None:
+    def __init__(self, module: Any, bank: StyleBank, precision: Precision) -> None:
         weight = module.m_source.l_linear.weight
         self.source = SineSource(module.m_source)
         self.stft = Stft(module.stft, weight.dtype, weight.device)
         self.rates = [up.stride[0] for up in module.ups]
+        dtype = precision.convolutions
+        fused = torch.compile(adain_snake, dynamic=True) if precision.compiled else adain_snake
         self.ups = [Up(up, dtype) for up in module.ups]
         self.noise_convs = [Conv(conv) for conv in module.noise_convs]
-        self.noise_blocks = [SnakeBlock(block, bank, dtype) for block in module.noise_res]
-        blocks = [SnakeBlock(block, bank, dtype) for block in module.resblocks]
+        self.noise_blocks = [SnakeBlock(block, bank, dtype, fused) for block in module.noise_res]
+        blocks = [SnakeBlock(block, bank, dtype, fused) for block in module.resblocks]
         kernels = module.num_kernels
         self.blocks = [blocks[i : i + kernels] for i in range(0, len(blocks), kernels)]
         self.post = Conv(module.conv_post)
@@ -73,7 +77,8 @@ class Generator:
     def __call__(self, x: Tensor, f0: Tensor, styles: Tensor, noise: Tensor, lengths: Lengths) -> Tensor:
         """x [B, N, C], f0 [B, N] (N = 2T), noise [B, 300 N] -> wave [B, 300 N]."""
         wave_lengths = lengths.times(self.source.hop)
-        har = self.stft.transform(self.source(f0, noise), wave_lengths)
+        with tensor_cores(x.device, False):
+            har = self.stft.transform(self.source(f0, noise), wave_lengths)
         last = len(self.ups) - 1
         for i, up in enumerate(self.ups):
             x = up(lengths.blank_(F.leaky_relu_(x, 0.1)))
@@ -81,7 +86,7 @@ class Generator:
             if i == last:
                 x = torch.cat([x[:, 1:2], x], 1)  # ReflectionPad1d((1, 0))
             x = self.noise_blocks[i](self.noise_convs[i](har), styles, lengths).add_(x)
-            moments = lengths.moments(x)
+            moments = lengths.moments(x) if ragged.on_cpu(x) else None
             first, *others = self.blocks[i]
             total = first(x, styles, lengths, moments)
             for block in others:
@@ -89,5 +94,6 @@ class Generator:
             x = total.div_(len(self.blocks[i]))
         x = self.post(lengths.blank_(F.leaky_relu_(x, 0.01)))
         magnitude, phase = x[..., : self.bins].contiguous(), x[..., self.bins :].contiguous()
-        magnitude = elementwise.exp(magnitude, out=magnitude)
-        return self.stft.inverse(magnitude, elementwise.sin(phase, out=phase), lengths)
+        magnitude, phase = elementwise.exp(magnitude, out=magnitude), elementwise.sin(phase, out=phase)
+        with tensor_cores(x.device, False):
+            return self.stft.inverse(magnitude, phase, lengths)

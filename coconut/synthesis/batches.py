@@ -7,30 +7,38 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 
+def bucket(frames: int) -> int:
+    """The next length on a grid of 16 steps an octave: 2 to 3% of padding on average.
+
+    A convolution of a new shape first has to be planned (on CPU: compiled, about 1 ms each), and the
+    plans of some twenty lengths are kept. Few lengths that recur beat many that fit.
+    """
+    step = max(1, 1 << max(0, (frames - 1).bit_length() - 5))
+    return -(-frames // step) * step
+
+
 def batches(frames: Sequence[int], budget: int, waste: float) -> Iterator[list[int]]:
     """Indices of items, longest first, in batches of neighbours.
 
-    A batch padded to its longest item holds at most `budget` frames, or a single item, and at most
-    a share `waste` of it is padding.
+    A batch padded to the bucket of its longest item holds at most `budget` frames, or a single item,
+    and at most a share `waste` of it is padding to that item's own length.
     """
     order = sorted(range(len(frames)), key=lambda i: -frames[i])
     batch: list[int] = []
-    used = 0
     for i in order:
         if batch:
-            padded = frames[batch[0]] * (len(batch) + 1)
-            if padded > budget or used + frames[i] < (1 - waste) * padded:
+            longest = frames[batch[0]]
+            if bucket(longest) * (len(batch) + 1) > budget or frames[i] < (1 - waste) * longest:
                 yield batch
-                batch, used = [], 0
+                batch = []
         batch.append(i)
-        used += frames[i]
     if batch:
         yield batch
 
 
 def padding_share(frames: Sequence[int], budget: int, waste: float) -> float:
     """The share of padded frames among all that `batches` would compute."""
-    padded = sum(frames[b[0]] * len(b) for b in batches(frames, budget, waste))
+    padded = sum(bucket(frames[b[0]]) * len(b) for b in batches(frames, budget, waste))
     return 1 - sum(frames) / padded if padded else 0.0
 
 

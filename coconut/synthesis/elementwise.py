@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coconut.synthesis import ragged
+
 
 def _numpy(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.get_num_threads() <= 2
+    return ragged.on_cpu(x) and x.dtype == torch.float32 and torch.get_num_threads() <= 2
 
 
 def _map(x: Tensor, out: Tensor | None, loop: Any, kernel: Any) -> Tensor:
@@ -45,7 +47,9 @@ def tanh(x: Tensor, out: Tensor | None = None) -> Tensor:
 def atan2(y: Tensor, x: Tensor) -> Tensor:
     if not _numpy(x):
         return torch.atan2(y, x)
-    return torch.from_numpy(np.arctan2(y.numpy(), x.numpy()))
+    out = torch.empty_like(x)
+    np.arctan2(y.numpy(), x.numpy(), out=out.numpy())
+    return out
 
 
 def snake_(v: Tensor) -> Tensor:

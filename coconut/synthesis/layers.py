@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import weight_norm as old_norm
 
+from coconut.synthesis import ragged
 from coconut.synthesis.elementwise import snake_
 from coconut.synthesis.ragged import Lengths
 
@@ -36,11 +37,19 @@ def convolve(
     """x [B, T, C], weight [C', C, 1, K] in channels-last memory -> [B, T', C']."""
     steps, pads, gaps = (1, stride), (0, padding), (1, dilation)
     x = x.transpose(1, 2).unsqueeze(2)
-    if x.device.type == "cpu" and x.dtype == torch.float32:  # F.conv2d leaves small ones to a slow kernel
+    if ragged.on_cpu(x) and x.dtype != torch.float64:  # F.conv2d leaves small ones to a slow kernel
         y = torch.mkldnn_convolution(x, weight, bias, pads, steps, gaps, 1)
     else:
         y = F.conv2d(x, weight, bias, steps, pads, gaps)
     return y.squeeze(2).transpose(1, 2)
+
+
+def _typed(kernel: Any, x: Tensor, dtype: torch.dtype | None, *options: Any) -> Tensor:
+    """kernel(x) in another dtype. Off the CPU the result stays in it: half the traffic."""
+    if dtype is None or x.dtype == torch.float64:
+        return kernel(x, *options)
+    y = kernel(x.to(dtype), *options)
+    return y.float() if ragged.on_cpu(x) else y
 
 
 class Conv:
@@ -56,7 +65,7 @@ class Conv:
         self.shape = (module.stride[0], module.padding[0], module.dilation[0])
 
     def __call__(self, x: Tensor) -> Tensor:
-        return convolve(x if self.dtype is None else x.to(self.dtype), self.weight, self.bias, *self.shape)
+        return _typed(convolve, x, self.dtype, self.weight, self.bias, *self.shape)
 
 
 class Up:
@@ -70,7 +79,10 @@ class Up:
         self.stride, self.padding = module.stride[0], module.padding[0]
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = (x if self.dtype is None else x.to(self.dtype)).transpose(1, 2).unsqueeze(2)
+        return _typed(self._kernel, x, self.dtype)
+
+    def _kernel(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).unsqueeze(2)
         y = F.conv_transpose2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding))
         return y.squeeze(2).transpose(1, 2)
 
@@ -169,14 +181,41 @@ class ResBlock:
         return v.add_(x if self.shortcut is None else self.shortcut(x)).mul_(2.0**-0.5)
 
 
-class SnakeBlock:
-    """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake."""
+def adain_snake(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    eps: float,
+    padding: Tensor | None,
+    count: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """AdaIN and snake of x [B, T, C] as one expression that a compiler can fuse; 0 where `padding`."""
+    x = x.to(scale.dtype)
+    if padding is None or count is None:
+        var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+    else:
+        mean = x.masked_fill(padding, 0.0).sum(1, keepdim=True) / count
+        var = (x - mean).masked_fill(padding, 0.0).square().sum(1, keepdim=True) / count
+    v = (x - mean) * (scale * (var + eps).rsqrt()) + shift
+    v = v + v.sin().square()
+    return (v if padding is None else v.masked_fill(padding, 0.0)).to(dtype)
 
-    def __init__(self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None) -> None:
+
+class SnakeBlock:
+    """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake.
+
+    `fused` is `adain_snake`, compiled or not; on CPU, where nothing can be compiled, the same is
+    done by single calls of vectorised kernels.
+    """
+
+    def __init__(
+        self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None, fused: Any = adain_snake
+    ) -> None:
+        self.dtype, self.fused = dtype, fused
         self.layers = []
-        for c1, c2, n1, n2, a1, a2 in zip(
-            module.convs1, module.convs2, module.adain1, module.adain2, module.alpha1, module.alpha2, strict=True
-        ):
+        stages = zip(module.convs1, module.convs2, module.adain1, module.adain2, strict=True)
+        for (c1, c2, n1, n2), a1, a2 in zip(stages, module.alpha1, module.alpha2, strict=True):
             a, b = a1.detach().flatten(), a2.detach().flatten()
             first = (bank.add(n1, a), Conv(c1, 1 / a.double(), dtype))
             self.layers.append((*first, bank.add(n2, b), Conv(c2, 1 / b.double(), dtype)))
@@ -185,7 +224,21 @@ class SnakeBlock:
         self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         for norm1, conv1, norm2, conv2 in self.layers:
-            v = conv1(lengths.blank_(snake_(norm1(x, styles, lengths, moments))))
-            v = conv2(lengths.blank_(snake_(norm2(v, styles, lengths))))
-            x, moments = v.add_(x), None
+            v = conv1(self._activate(norm1, x, styles, lengths, moments))
+            v = conv2(self._activate(norm2, v, styles, lengths))
+            x, moments = (v.add_(x) if v.dtype == x.dtype else x + v), None
         return x
+
+    def _activate(
+        self,
+        norm: AdaIN,
+        x: Tensor,
+        styles: Tensor,
+        lengths: Lengths,
+        moments: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        if ragged.on_cpu(x):
+            return lengths.blank_(snake_(norm(x, styles, lengths, moments)))
+        scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
+        padding, count = (None, None) if lengths.equal else (lengths.padding, lengths.tensor[:, None, None])
+        return self.fused(x, scale, shift, norm.eps, padding, count, self.dtype or x.dtype)

@@ -20,9 +20,8 @@ from coconut.synthesis.ragged import Lengths
 class Durations:
     """Encodings of one text, many styles -> features and durations of its tokens."""
 
-    def __init__(self, predictor: Any, max_dur: int) -> None:
+    def __init__(self, predictor: Any) -> None:
         self.predictor = predictor
-        self.max_dur = max_dur
 
     def __call__(self, encoded: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
         """encoded [B, S, H], styles [B, 128] -> features [B, S, H + 128], durations [B, S] long."""
@@ -37,7 +36,7 @@ class Durations:
                 x = torch.cat([x, style], -1)
         hidden, _ = self.predictor.lstm(x)
         steps = torch.sigmoid(self.predictor.duration_proj(hidden)).sum(-1)
-        return x, steps.round().nan_to_num(1.0).clamp(1, self.max_dur).long()
+        return x, steps.round().nan_to_num(1.0).clamp(min=1).long()
 
 
 class Contours:

@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether x takes the paths made for a CPU: items one by one, oneDNN's and numpy's kernels."""
+    return x.device.type == "cpu"
+
+
 class Lengths:
     """Valid steps of the B items of a batch padded to `total` steps."""
 
@@ -48,7 +53,7 @@ class Lengths:
         """Zero x [B, T, C] beyond the end of each item, in place."""
         if self.equal:
             return x
-        if x.device.type != "cpu":
+        if not on_cpu(x):
             return x.masked_fill_(self.padding, 0.0)
         for item, n in zip(x, self.steps, strict=True):
             item[n:] = 0.0
@@ -56,7 +61,7 @@ class Lengths:
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of x [B, T, C] over the valid steps: two [B, 1, C]."""
-        if x.device.type == "cpu":
+        if on_cpu(x):
             return self._moments_cpu(x)
         if self.equal:
             var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)

@@ -7,23 +7,28 @@ audio = synth.decode(script, prosody, styles)  # waveforms: dims 0:128
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from coconut.config import InputError
 from coconut.synthesis.acoustics import Acoustics
-from coconut.synthesis.batches import batches, halving
+from coconut.synthesis.batches import batches, bucket, halving
+from coconut.synthesis.budget import PROBE, Budget
+from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.script import Script, TextEncoder
 
-PRECISIONS = ("exact", "fast")
 SAMPLE_RATE = 24_000
+WASTE = 0.1  # the shortest item of a batch is at most this much shorter than the longest
+PITCH_WASTE = 0.2
+SLICE_TOKENS = 1 << 16  # of the prosody half, at once
 
 
 @dataclass(frozen=True)
@@ -57,25 +62,26 @@ class Synthesizer:
     """Synthesis with a stock KModel on the model's device, in its dtype (float32 or float64).
 
     The model's weights are read once, here: make a new Synthesizer after changing them. `seed` is
-    that of the source noise, which is the same for all candidates. A candidate that takes longer
-    than `max_seconds` over one text is not ok.
+    that of the source noise, which is the same for all candidates. `precision` is `exact` or `fast`
+    (precision.py); the attribute says which is really used. A candidate that takes longer than
+    `max_seconds` over one text is not ok. Raises InputError for an unknown precision.
     """
 
     def __init__(self, model: Any, seed: int = 0, precision: str = "exact", max_seconds: float = 120.0) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"Unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
-        self.model, self.seed, self.precision = model, seed, precision
+        self.model, self.seed = model, seed
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        policy = settle(precision, self.device, self.dtype)
+        self.precision = policy.name
         with torch.no_grad():
-            self.encode = TextEncoder(model, seed)
-            max_dur = model.predictor.duration_proj.linear_layer.out_features
-            self.durations = Durations(model.predictor, max_dur)
-            self.contours = Contours(model.predictor)
-            self.acoustics = Acoustics(model.decoder)
-        self.samples_per_frame = self.acoustics.samples_per_frame
+            self._encode = TextEncoder(model, seed)
+            self._durations = Durations(model.predictor)
+            self._contours = Contours(model.predictor)
+            self._acoustics = Acoustics(model.decoder, policy)
+        self.samples_per_frame = self._acoustics.samples_per_frame
         self.max_frames = int(max_seconds * SAMPLE_RATE / self.samples_per_frame)
-        self.budget, self.waste = 400, 0.1
+        self.budget = Budget(self.device)
+        self.warmup_seconds = 0.0
 
     @torch.no_grad()
     def prepare(self, phonemes: Sequence[str]) -> Script:
@@ -83,7 +89,8 @@ class Synthesizer:
 
         Raises InputError for a text without a known phoneme, or with too many.
         """
-        return self.encode(phonemes)
+        with tensor_cores(self.device, False):
+            return self._encode(phonemes)
 
     def __call__(self, script: Script, styles: Tensor) -> Audio:
         """styles [P, U, 256], row `script.rows[u]` of each candidate's voicepack -> Audio."""
@@ -92,83 +99,122 @@ class Synthesizer:
     @torch.no_grad()
     def prosody(self, script: Script, styles: Tensor) -> Prosody:
         """styles [P, U, 256] -> Prosody. Computed once where all candidates share dims 128:256."""
+        self._warm_up()
         styles, ok = self._checked(script, styles)
         popsize = len(styles)
         style = styles[..., 128:]
         if popsize > 1 and torch.equal(style, style[:1].expand_as(style)):
             style = style[:1]
-        spoken = [self._tokens(script, u, style[:, u]) for u in range(len(script))]
-        features = [f for f, _ in spoken]
-        durations = [d for _, d in spoken]
-        frames = torch.stack([d.sum(-1) for d in durations], 1)  # [P, U]
-        endless = frames > self.max_frames
-        durations = [torch.where(endless[:, u, None], 1, d) for u, d in enumerate(durations)]
-        frames = torch.stack([d.sum(-1) for d in durations], 1)
-        f0, energy = self._contours(features, durations, frames, style)
+        slices = max(1, SLICE_TOKENS // (len(script) * max(script.lengths)))
+        with tensor_cores(self.device, False):
+            parts = [self._prosody(script, some) for some in style.split(slices)]
+        longest = max(part.F0.shape[-1] for part in parts)
+        durations, frames, endless = (
+            torch.cat([getattr(part, name) for part in parts]).expand(popsize, *[-1] * n)
+            for name, n in (("durations", 2), ("frames", 1), ("ok", 1))
+        )
+        f0, energy = (
+            torch.cat([F.pad(x, (0, longest - x.shape[-1])) for x in xs]).expand(popsize, -1, -1)
+            for xs in ([part.F0 for part in parts], [part.energy for part in parts])
+        )
+        return Prosody(durations, f0, energy, frames, ok & endless)
+
+    def _prosody(self, script: Script, style: Tensor) -> Prosody:
+        """style [P, U, 128], for as many candidates as memory holds."""
         tokens = max(script.lengths)
-        padded = torch.stack([F.pad(d, (0, tokens - d.shape[1])) for d in durations], 1)
-        padded, f0, energy, frames = (x.expand(popsize, *x.shape[1:]) for x in (padded, f0, energy, frames))
-        return Prosody(padded, f0, energy, frames, ok & ~endless)
+        features, durations = [], []
+        for u, text in enumerate(script.texts):
+            x, steps = self._durations(text.prosodic.expand(len(style), -1, -1), style[:, u])
+            features.append(F.pad(x, (0, 0, 0, tokens - x.shape[1])))
+            durations.append(F.pad(steps, (0, tokens - x.shape[1])))
+        steps = torch.stack(durations, 1)  # [P, U, S]
+        endless = steps.sum(-1) > self.max_frames
+        steps = torch.where(endless[..., None], steps.clamp_max(1), steps)
+        frames = steps.sum(-1)
+        f0, energy = self._pitch(torch.stack(features, 1), steps, frames.flatten().tolist(), style)
+        return Prosody(steps, f0, energy, frames, ~endless)
 
-    def _tokens(self, script: Script, u: int, style: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = script.texts[u].prosodic
-        return self.durations(encoded.expand(len(style), -1, -1), style)
-
-    def _contours(
-        self, features: list[Tensor], durations: list[Tensor], frames: Tensor, style: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        texts = frames.shape[1]
-        counts = frames.flatten().tolist()
-        out = style.new_zeros(2, len(counts), 2 * max(counts))
+    def _pitch(self, features: Tensor, steps: Tensor, counts: list[int], style: Tensor) -> tuple[Tensor, Tensor]:
+        """features [P, U, S, H], steps [P, U, S] -> F0 and energy [P, U, 2T]."""
+        shape = steps.shape[:2]
+        features, steps, style = (x.flatten(0, 1) for x in (features, steps, style))
+        width = 2 * max(counts)
+        out = style.new_zeros(2, len(counts), width)
 
         def work(batch: list[int]) -> None:
-            lengths = Lengths([counts[i] for i in batch], self.device)
-            x = style.new_empty(len(batch), lengths.total, features[0].shape[-1])
-            for row, i in enumerate(batch):
-                p, u = divmod(i, texts)
-                x[row] = features[u][p][align(durations[u][p, None], lengths.total)[0]]
-            rows = torch.tensor(batch, device=self.device)
-            out[:, rows, : 2 * lengths.total] = torch.stack(self.contours(x, style.flatten(0, 1)[rows], lengths))
+            lengths = self._lengths(counts, batch)
+            rows = self._index(batch)
+            x = features[rows[:, None], align(steps[rows], lengths.total)]
+            found = torch.stack(self._contours(x, style[rows], lengths))[..., :width]
+            out[:, rows, : found.shape[-1]] = found
 
-        for batch in batches(counts, self.budget * 8, 0.2):
+        for batch in batches(counts, 4 * self.budget.frames, PITCH_WASTE):
             halving(batch, work)
-        return out[0].unflatten(0, frames.shape), out[1].unflatten(0, frames.shape)
+        return out[0].unflatten(0, shape), out[1].unflatten(0, shape)
 
     @torch.no_grad()
     def decode(self, script: Script, prosody: Prosody, styles: Tensor) -> Audio:
         """styles [P, U, 256] and their Prosody -> Audio. Reads dims 0:128 of the styles."""
+        self._warm_up()
         styles, ok = self._checked(script, styles)
-        ok_flat = (ok & prosody.ok).flatten()
-        texts = len(script)
+        shape, texts = ok.shape, len(script)
+        ok = (ok & prosody.ok).flatten()
         counts = prosody.frames.flatten().tolist()
-        wav = styles.new_zeros(len(counts), max(counts) * self.samples_per_frame)
-        f0, energy, durations = (x.flatten(0, 1) for x in (prosody.F0, prosody.energy, prosody.durations))
+        width = max(counts) * self.samples_per_frame
+        spare = 2 * (bucket(max(counts)) - max(counts))
+        f0, energy = (F.pad(x, (0, spare)).flatten(0, 1) for x in (prosody.F0, prosody.energy))
+        styles, steps = styles.flatten(0, 1), prosody.durations.flatten(0, 1)
+        table = nn.utils.rnn.pad_sequence([text.acoustic for text in script.texts], batch_first=True)
+        longest = bucket(max(counts)) * self.samples_per_frame
+        noise = torch.stack([script.noise(u, longest) for u in range(texts)])
+        wav = styles.new_zeros(len(counts), width)
 
         def work(batch: list[int]) -> None:
-            lengths = Lengths([counts[i] for i in batch], self.device)
-            total = lengths.total
-            samples = total * self.samples_per_frame
-            rows = torch.tensor(batch, device=self.device)
-            text = styles.new_empty(len(batch), total, script.texts[0].acoustic.shape[-1])
-            noise = styles.new_empty(len(batch), samples)
-            index = align(durations[rows], total)
-            for row, i in enumerate(batch):
-                text[row] = script.texts[i % texts].acoustic[index[row].clamp_max(script.lengths[i % texts] - 1)]
-                noise[row] = script.noise(i % texts, samples)
-            wave = self.acoustics(
-                text, f0[rows, : 2 * total], energy[rows, : 2 * total], styles.flatten(0, 1)[rows, :128], noise, lengths
-            )
+            lengths = self._lengths(counts, batch)
+            rows, total = self._index(batch), lengths.total
+            text = table[(rows % texts)[:, None], align(steps[rows], total)]
+            hiss = noise[rows % texts, : total * self.samples_per_frame]
+            pitch, loud = f0[rows, : 2 * total], energy[rows, : 2 * total]
+            wave = self._acoustics(text, pitch, loud, styles[rows, :128], hiss, lengths)
             lengths.times(self.samples_per_frame).blank_(wave[..., None])
-            ok_flat[rows] &= wave.sum(-1).isfinite()
-            wav[rows, :samples] = wave
+            ok[rows] &= wave.sum(-1).isfinite()
+            wav[rows, : wave.shape[1]] = wave[:, :width]
 
-        for batch in batches(counts, self.budget, self.waste):
-            halving(batch, work)
-        lens = prosody.frames * self.samples_per_frame
-        wav = wav.unflatten(0, prosody.frames.shape)
-        ok = ok_flat.view_as(ok)
+        frames = self.budget.frames
+        with tensor_cores(self.device, self.precision == "fast"):
+            for batch in batches(counts, frames, WASTE):
+                if halving(batch, work):
+                    self.budget.shrink(bucket(counts[batch[0]]) * len(batch))
         wav[~ok] = 0.0
-        return Audio(wav, lens, ok)
+        return Audio(wav.unflatten(0, shape), prosody.frames * self.samples_per_frame, ok.view(shape))
+
+    def _lengths(self, counts: list[int], batch: list[int]) -> Lengths:
+        return Lengths([counts[i] for i in batch], self.device, bucket(counts[batch[0]]))
+
+    def _index(self, batch: list[int]) -> Tensor:
+        return torch.tensor(batch, device=self.device)
+
+    def _warm_up(self) -> None:
+        """Once: compiles what is to be compiled, and measures what a frame costs in memory."""
+        if self.budget.bytes_per_frame:
+            return
+        started = time.perf_counter()
+        hidden = self.model.text_encoder.lstm.hidden_size * 2
+
+        def run(frames: int) -> None:
+            for lengths in ([frames], [frames, frames - 1]) if self.device.type == "cuda" else ([frames],):
+                zeros = torch.zeros(len(lengths), frames, hidden, device=self.device, dtype=self.dtype)
+                curve = zeros.new_zeros(len(lengths), 2 * frames)
+                noise = zeros.new_zeros(len(lengths), frames * self.samples_per_frame)
+                style = zeros.new_zeros(len(lengths), 128)
+                self._acoustics(zeros, curve, curve, style, noise, Lengths(lengths, self.device))
+
+        with tensor_cores(self.device, self.precision == "fast"):
+            run(PROBE[1])
+            self.budget.measure(run)
+        if self.device.type == "cuda":
+            self.budget.bytes_per_frame /= 2  # the larger of the two probes held two items
+        self.warmup_seconds = time.perf_counter() - started
 
     def _checked(self, script: Script, styles: Tensor) -> tuple[Tensor, Tensor]:
         """Styles in the model's dtype, zeros for those that are not finite, and which were: [P, U]."""
