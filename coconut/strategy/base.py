@@ -91,10 +91,11 @@ class Strategy(ABC):
         """
         x, losses = self._clean(*self._received(x, losses))
         order, ordered = rank(losses)
+        x = x.index_select(0, order)
         if self._on_cpu:
             first, last = float(ordered[0]), float(ordered[-1])
             if first < last:
-                self._update(x[order], ordered)
+                self._update(x, ordered)
             elif first == math.inf:
                 self._mute.fill_(True)
                 self._warn_if_mute()
@@ -103,7 +104,7 @@ class Strategy(ABC):
             before = {name: getattr(self, name) for name in self.tensors}
             flat = ordered[0] == ordered[-1]
             self._mute = self._mute | (ordered[0] == math.inf)
-            self._update(x[order], ordered)
+            self._update(x, ordered)
             for name, old in before.items():
                 setattr(self, name, torch.where(flat, old, getattr(self, name)))
         self.generation += 1

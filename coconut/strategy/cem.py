@@ -32,6 +32,7 @@ class Cem(Gaussian):
     """
 
     kind = "cem"
+    block = 32
     tensors = ("_mean", "_std")
 
     def __init__(self, *args: Any, rho: float = 0.25, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,12 +17,15 @@ class Gaussian(Strategy):
     """N(mean, sigma^2 S C S) with S = diag(scale) and the starting covariance C.
 
     Further arguments, for all Gaussian kinds:
-        orthogonal: the directions of up to D candidates are drawn at right angles to each other, which
-            leaves each candidate normal and needs fewer generations.
+        orthogonal: candidates are drawn at right angles to each other, which leaves each of them normal
+            and needs fewer evaluations; without effect when P <= D/8.
         mirrored: noise comes in pairs z, -z (Brockhoff et al., PPSN 2010); of an odd P the last is single.
         mean_rate: learning rate of the mean.
         covariance: `[D, D]` or its diagonal `[D]`, to start warm; separable kinds use the diagonal.
     """
+
+    block: ClassVar[int] = 1 << 30
+    """Candidates at right angles to each other; cheap kinds keep this factorisation cheap too."""
 
     def __init__(
         self,
@@ -47,29 +50,32 @@ class Gaussian(Strategy):
 
     def _noise(self) -> Tensor:
         z = super()._noise()
-        if not self.mirrored:
-            return orthogonalise(z) if self.orthogonal else z
-        half = z[: (self.popsize + 1) // 2]
-        half = orthogonalise(half) if self.orthogonal else half
-        return torch.cat([half, -half[: self.popsize // 2]])
+        drawn = (self.popsize + 1) // 2 if self.mirrored else self.popsize
+        z = z[:drawn]
+        # far fewer than D random directions are nearly at right angles as they come
+        if self.orthogonal and 8 * drawn > self.dim:
+            z = orthogonalise(z, self.block)
+        return torch.cat([z, -z[: self.popsize - drawn]]) if self.mirrored else z
 
     def _constant(self, weights: Tensor) -> Tensor:
         return weights.to(device=self._mean.device, dtype=self._mean.dtype)
 
 
-def orthogonalise(z: Tensor) -> Tensor:
-    """Rows of `z [P, D]` turned to right angles in blocks of D, each keeping its length.
+def orthogonalise(z: Tensor, block: int) -> Tensor:
+    """Rows of `z [P, D]` turned to right angles in blocks of at most `block` or D, keeping their lengths.
 
     A row stays N(0, I): its direction is uniform (R of Z^T = Q R is made positive on the
     diagonal), its length untouched. Wang, Emmerich, Baeck: Mirrored orthogonal sampling for
     covariance matrix adaptation evolution strategies, Evolutionary Computation 27 (2019) 699.
     """
-    device, blocks = z.device, []
-    for block in z.split(z.shape[1]):
-        q, r = torch.linalg.qr(block.T.cpu() if device.type == "mps" else block.T)
-        blocks.append((q * r.diagonal().sign()).T.to(device))
-    directions = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-    return directions * torch.linalg.vector_norm(z, dim=1, keepdim=True)
+    device = z.device
+    work = z.cpu() if device.type == "mps" else z
+    turned = []
+    for rows in work.split(min(block, work.shape[1])):
+        packed, tau = torch.geqrf(rows.T)
+        q = torch.linalg.householder_product(packed, tau)
+        turned.append((q * packed.diagonal().sign().mul_(torch.linalg.vector_norm(rows, dim=1))).T)
+    return (turned[0] if len(turned) == 1 else torch.cat(turned)).to(device)
 
 
 def geometric_mean(values: Tensor, log_scale: float) -> float:

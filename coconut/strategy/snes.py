@@ -23,6 +23,7 @@ class Snes(Gaussian):
     """SNES; `sigma_min` and `sigma_max` bound every coordinate's standard deviation."""
 
     kind = "snes"
+    block = 32
     tensors = ("_mean", "_std")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
