@@ -30,19 +30,19 @@ def filterbank(rate: int, n_fft: int, n_mels: int, low: float = 0.0, high: float
 
 
 class LogMel(nn.Module):
-    """Natural logarithm of a magnitude mel spectrogram, hop 300, Slaney's filters.
+    """Natural logarithm of a magnitude mel spectrogram, Slaney's filters.
 
-    wav [..., T], lens [...] -> (mel [..., n_mels, F], frames [...]) with frames = lens // 300 + 1;
-    frame k is centred at sample 300 k, and zeros surround each item. Values below `floor` are
+    wav [..., T], lens [...] -> (mel [..., n_mels, F], frames [...]) with frames = lens // hop + 1;
+    frame k is centred at sample hop k, and zeros surround each item. Values below `floor` are
     raised to it: 3e-4 is what white noise 47 dB below LEVEL gives.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, n_fft: int = 1024, n_mels: int = 80, floor: float = 3e-4) -> None:
+    def __init__(self, n_fft: int = 1024, n_mels: int = 80, floor: float = 3e-4, hop: int = HOP) -> None:
         super().__init__()
-        self.n_fft, self.floor = n_fft, floor
+        self.n_fft, self.floor, self.hop = n_fft, floor, hop
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("filters", filterbank(SAMPLE_RATE, n_fft, n_mels).float(), persistent=False)
 
@@ -51,7 +51,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             wav.flatten(0, -2) if wav.dim() > 1 else wav[None],
             self.n_fft,
-            HOP,
+            self.hop,
             window=self.window.to(wav.dtype),
             pad_mode="constant",
             return_complex=True,
@@ -64,4 +64,4 @@ class LogMel(nn.Module):
 
     def frames(self, lens: Tensor) -> Tensor:
         """Frames of items of so many samples."""
-        return lens // HOP + 1
+        return lens // self.hop + 1

@@ -1,15 +1,14 @@
 """GE2E speaker embeddings (Wan et al., "Generalized End-to-End Loss for Speaker Verification", 2018).
 
 The network and its features are those of Resemblyzer 0.1.4: 16 kHz, 40 mel powers on Slaney's
-scale every 10 ms, three LSTM layers, windows of 1.6 s that overlap by about half, their
-embeddings averaged and normalised. Two things differ, because they separate speakers better:
-the level is fixed, and what is shorter than a window is repeated to fill it, where Resemblyzer
-pads with zeros. Weights: assets/NOTICE.
+scale every 10 ms, three LSTM layers, windows of 1.6 s whose embeddings are averaged and
+normalised. Three things differ, because they separate speakers better: the level is fixed,
+windows are spread evenly over the whole item, and what is shorter than one is repeated to fill
+it, where Resemblyzer pads with zeros. Weights: assets/NOTICE.
 """
 
 from __future__ import annotations
 
-import math
 from importlib import resources
 
 import torch
@@ -20,8 +19,7 @@ from torch.nn.functional import conv1d, normalize, pad
 from coconut.audio import filterbank, mask
 
 RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
-WINDOW, STEP = 160, 77  # frames of a window; 77 is Resemblyzer's 1.3 windows per second
-COVERAGE = 0.75  # a last window with less than this share of audio is left out
+WINDOW, STEP = 160, 140  # frames of a window, and at most from one to the next
 LEVEL = 10 ** (-26 / 20)  # RMS of every input, the level of read speech; Resemblyzer only raises to -30 dB
 SECONDS = 300.0
 SHORTEST = WINDOW * HOP * 3 // 2  # samples at 24 kHz of one window
@@ -85,9 +83,10 @@ class SpeakerEncoder(nn.Module):
         wav = wav.masked_fill(~mask(lens, wav.shape[-1]), 0)
         power = wav.square().sum(-1) / lens.clamp_min(1)
         wav = wav * (LEVEL / power.clamp_min(1e-12).sqrt())[:, None]
-        starts, used = windows(lens, wav.shape[-1])
-        frames = self.mel(pad(wav, (0, max(0, (starts[-1] + WINDOW) * HOP - wav.shape[-1]))))
-        parts = torch.stack([frames[:, start : start + WINDOW] for start in starts], 1)  # [B, W, 160, 40]
+        frames = self.mel(wav)  # [B, F, 40]
+        starts, used = windows(lens, frames.shape[1])
+        index = starts[..., None] + torch.arange(WINDOW, device=wav.device)  # [B, W, 160]
+        parts = frames[torch.arange(len(wav), device=wav.device)[:, None, None], index]
         _, (hidden, _) = self.lstm(parts.flatten(0, 1))
         each = normalize(self.linear(hidden[-1]).relu(), dim=-1).unflatten(0, parts.shape[:2])
         return normalize((each * used[..., None]).sum(1), dim=-1)
@@ -108,14 +107,15 @@ def repeat(wav: Tensor, lens: Tensor, shortest: int = SHORTEST) -> tuple[Tensor,
     return wav.masked_fill(~mask(filled, size), 0), filled
 
 
-def windows(lens: Tensor, size: int) -> tuple[list[int], Tensor]:
-    """(first frames of all windows that `size` samples can need, [B, W] which an item uses).
+def windows(lens: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """(first frames [B, W], which of them are used [B, W]) of items of lens [B] samples at 16 kHz.
 
-    Items of one window or less use the first alone; others every window that at least COVERAGE
-    of audio fills.
+    As few as reach from the first to the last whole frame in steps of at most STEP, evenly
+    spread. W is what `frames` frames can need.
     """
-    count = 1 + max(0, math.floor((size / HOP - COVERAGE * WINDOW) / STEP))
-    starts = [STEP * i for i in range(count)]
-    first = torch.tensor(starts, device=lens.device)
-    covered = (lens[:, None] - first * HOP) >= COVERAGE * WINDOW * HOP
-    return starts, covered | (first == 0)
+    room = (lens // HOP - WINDOW).clamp_min(0)  # where the last window starts
+    gaps = (room + STEP - 1) // STEP
+    most = max(0, -(-(frames - WINDOW) // STEP))
+    k = torch.arange(most + 1, device=lens.device)
+    starts = (k * room[:, None]) // gaps.clamp_min(1)[:, None]
+    return starts.clamp_max(max(0, frames - WINDOW)), k <= gaps[:, None]

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from coconut.audio import LogMel, activity, mask
+from coconut.audio import HOP, LogMel, activity, mask
 from coconut.data import Utterance
 from coconut.losses.synthesis import Synthesis, chunked, recording
 
 RESOLUTIONS = ((512, 40), (1024, 80), (2048, 160))  # FFT size, mel bands: 21, 43, 85 ms
+STEP = 600  # samples: averages need no more than 40 frames/s
 
 
 class LongTermSpectra(nn.Module):
@@ -18,13 +19,13 @@ class LongTermSpectra(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(LogMel(n_fft, bands) for n_fft, bands in RESOLUTIONS)
+        self.scales = nn.ModuleList(LogMel(n_fft, bands, hop=STEP) for n_fft, bands in RESOLUTIONS)
 
     def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
         _, active = activity(wav, lens)
-        frames = wav.shape[-1] // 300 + 1
-        active = pad(active, (0, max(0, frames - active.shape[-1])))[:, :frames]
-        active = torch.where(active.any(-1, keepdim=True), active, mask(lens // 300 + 1, frames))
+        frames = wav.shape[-1] // STEP + 1
+        active = pad(active, (0, 2 * frames))[:, : 2 * frames : STEP // HOP]
+        active = torch.where(active.any(-1, keepdim=True), active, mask(lens // STEP + 1, frames))
         weight = (active / active.sum(-1, keepdim=True))[:, None]
         both = []
         for scale in self.scales:
