@@ -62,8 +62,9 @@ class SpeakerEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.resample = Downsampler()
-        self.lstm = nn.LSTM(MELS, 256, 3, batch_first=True)
-        self.linear = nn.Linear(256, 256)
+        with torch.random.fork_rng(devices=[]):  # its initial values are drawn, then replaced
+            self.lstm = nn.LSTM(MELS, 256, 3, batch_first=True)
+            self.linear = nn.Linear(256, 256)
         self.register_buffer("analysis", torch.hann_window(N_FFT), persistent=False)
         self.register_buffer("filters", filterbank(RATE, N_FFT, MELS).float(), persistent=False)
         content = resources.files("coconut.losses").joinpath("assets/ge2e.safetensors").read_bytes()
