@@ -5,6 +5,7 @@ The same code reads local parquet files with the same columns, given as a folder
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import logging
 from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ def _matching(source: DataSource, speaker: str, style: str | None) -> Iterator[I
             yield _item(row, source, number)
     except _NotFoundError:
         pass
-    except (ConnectionError, OSError) as error:
+    except _network_errors() as error:
         raise _unreachable(source) from error
     if not found:
         raise _nobody(source, speaker, style, seen)
@@ -165,7 +166,7 @@ def _open(source: DataSource, columns: list[str] | None = None) -> Any:
         return rows.cast_column("audio", {"bytes": datasets.Value("binary"), "path": datasets.Value("string")})
     except InputError:
         raise
-    except (ConnectionError, OSError, RuntimeError) as error:
+    except _network_errors() as error:
         raise _unreachable(source) from error
     except ValueError as error:
         raise InputError(f"{source.where} cannot be read as a data set: {_line(error)}") from error
@@ -180,6 +181,16 @@ def _reach(source: DataSource) -> None:
         huggingface_hub.HfApi().dataset_info(source.repo, timeout=HUB_SECONDS)
     except Exception as error:  # httpx, requests and the hub's own errors share no base class
         raise _unreachable(source) from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What a lost connection may raise; httpx's errors are not OSErrors."""
+    errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
+    if importlib.util.find_spec("httpx"):
+        import httpx
+
+        errors += (httpx.HTTPError,)
+    return errors
 
 
 def _unreachable(source: DataSource) -> InputError:
