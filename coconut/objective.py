@@ -47,7 +47,7 @@ class Objective:
     def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses:
         script = self.synth.prepare([utterance.phonemes for utterance in utterances])
         styles = self.space.styles(population, script.rows.to(population.device))
-        syn = synthesise(self.synth, script, styles)
+        syn = Synthesis.of(self.synth, script, styles)
         self.syntheses += syn.shape[0] * syn.shape[1]
         self.audio_seconds += float(syn.audio.lens.sum()) / 24_000
         bad = ~syn.ok.all(1)
@@ -66,9 +66,3 @@ class Objective:
         if key not in self._references:
             self._references[key] = self.terms[name].reference(utterance)
         return self._references[key]
-
-
-def synthesise(synth: Synthesizer, script: Any, styles: Tensor) -> Synthesis:
-    """Both stages for styles [P, U, 256], with what the terms look at."""
-    prosody = synth.prosody(script, styles)
-    return Synthesis(synth.decode(script, prosody, styles), prosody, styles, script.rows)

@@ -35,7 +35,6 @@ from coconut.losses.duration import DurationTerm
 from coconut.losses.f0 import F0Term
 from coconut.losses.logmel import LogMelTerm
 from coconut.losses.speaker import SpeakerTerm
-from coconut.objective import synthesise
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
 
@@ -110,7 +109,7 @@ class Score:
         script = self.synth.prepare([u.phonemes for u in self.utterances])
         metrics = []
         for part in styles.split(max(1, TOGETHER // len(self.utterances))):
-            metrics += self._judge(synthesise(self.synth, script, part))
+            metrics += self._judge(Synthesis.of(self.synth, script, part))
         return metrics
 
     def _judge(self, syn: Synthesis) -> list[Metrics]:

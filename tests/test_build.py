@@ -62,7 +62,7 @@ def test_all_rows_of_the_voice_move_and_stay_smooth(fitting):
 
 @pytest.mark.slow
 def test_nearest_is_the_stock_voice_that_scores_best():
-    fitting = build.wire(from_dict(QUICK | {"space.start": "nearest"}))
+    fitting = build.wire(from_dict(QUICK | {"space.start": "nearest", "limit": 2, "heldout": 1}))
     name, metrics = fitting.baseline
     assert name == fitting.start
     ranking = build.Score(None, fitting.synth, fitting.dataset.fit[: build.RANKED_UTTERANCES]).rank(fitting.voices)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from coconut.audio import LogMel, speech
 from coconut.data import Utterance
 from coconut.losses.ge2e import SpeakerEncoder
-from coconut.synthesis import Audio, Prosody
+from coconut.synthesis import Audio, Prosody, Script, Synthesizer
 
 SECONDS = 240.0  # padded audio whose spectra are held at once
 
@@ -31,6 +31,12 @@ class Synthesis:
     styles: Tensor
     rows: Tensor
     _embeddings: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, synth: Synthesizer, script: Script, styles: Tensor) -> Synthesis:
+        """Both stages of synthesis for styles [P, U, 256]."""
+        prosody = synth.prosody(script, styles)
+        return cls(synth.decode(script, prosody, styles), prosody, styles, script.rows)
 
     @property
     def shape(self) -> tuple[int, int]:
