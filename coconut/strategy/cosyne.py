@@ -43,9 +43,7 @@ class Cosyne(Strategy):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.popsize < 4:
-            raise InputError(
-                f"popsize is {self.popsize}; cosyne needs at least 4: elite, rival, parents, offspring."
-            )
+            raise InputError(f"popsize is {self.popsize}; cosyne needs at least 4: elite, rival, parents, offspring.")
         self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
         self._population = torch.addcmul(self._mean, self._noise(), self._sigma0 * self._scale)
         self._population[0] = self._mean
@@ -81,11 +79,13 @@ class Cosyne(Strategy):
 
     def _elect(self, x: Tensor, ordered: Tensor) -> None:
         """The elite for the next generation, the rival, and whether that leads already."""
-        elite_loss = torch.where((x == self._mean).all(1), ordered, math.inf).amin()
-        rival_loss = torch.where((x == self._rival).all(1), ordered, math.inf).amin()
+        elite, rival = (x == self._mean).all(1), (x == self._rival).all(1)
+        elite_loss = torch.where(elite, ordered, math.inf).amin()
+        rival_loss = torch.where(rival, ordered, math.inf).amin()
         wins = self._leads & (rival_loss < elite_loss)
-        self._mean = torch.where(wins, self._rival, self._mean)
-        elite_loss = torch.where(wins, rival_loss, elite_loss)
+        lost = ~elite.any()  # the caller told other candidates: the best of them takes over
+        self._mean = torch.where(wins, self._rival, torch.where(lost, x[0], self._mean))
+        elite_loss = torch.where(wins, rival_loss, torch.where(lost, ordered[0], elite_loss))
         second = (x[0] == self._mean).all()
         self._rival = torch.where(second, x[1], x[0])
         self._leads = torch.where(second, ordered[1], ordered[0]) < elite_loss

@@ -71,7 +71,8 @@ class PathStrategy(Gaussian):
         self._path_sigma = torch.add(push, self._path_sigma, alpha=1 - c)  # (43)
         length = scalar(torch.linalg.vector_norm(self._path_sigma))
         settled = math.sqrt(1 - (1 - c) ** (2 * (self.generation + 1)))
-        moving = 1.0 * (length < settled * (1.4 + 2 / (self.dim + 1)) * self._chi)
+        short = length < settled * (1.4 + 2 / (self.dim + 1)) * self._chi
+        moving = short.to(length) if isinstance(short, Tensor) else float(short)  # type: ignore[arg-type]
         push = y_mean * (moving * (self.c_c * (2 - self.c_c) * mu_eff) ** 0.5)
         self._path_c = torch.add(push, self._path_c, alpha=1 - self.c_c)  # (45)
 
