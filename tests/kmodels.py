@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from kokoro.istftnet import SineGen
 from torch import Tensor
 
 from coconut.synthesis import mini
@@ -47,12 +48,15 @@ def kokoro_config() -> dict[str, Any]:
 
 
 def random_model(
-    config: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32, disable_complex: bool = False
+    config: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    disable_complex: bool = False,
+    pace: float = -5.5,
 ) -> Any:
     """A stock KModel whose random weights give F0 of 80 to 300 Hz, some of it unvoiced, and unequal durations.
 
     At their initial scale the weights give constant durations and an F0 near zero, which any error
-    in either would survive.
+    in either would survive. A lower `pace` speaks faster.
     """
     model = mini.architecture(config, disable_complex=disable_complex).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
@@ -76,7 +80,7 @@ def random_model(
     projection = predictor.duration_proj.linear_layer
     draw(projection.weight, 1.0 / projection.in_features**0.5 * 12)
     draw(projection.bias, 1.0)
-    projection.bias.data -= 5.5
+    projection.bias.data += pace
     draw(predictor.F0_proj.weight, 1.0)
     weight = predictor.F0_proj.weight.data
     weight.mul_(60 / weight.norm())
@@ -117,7 +121,8 @@ def stock(
     """Stock KModel.forward for one text and one style [256] -> wave, durations.
 
     Its source draws nine harmonics of noise of which a Linear(9 -> 1) makes one row: hand it
-    noise * w / |w|. `contours` replaces what the model itself finds for F0 and energy.
+    noise * w / |w|. `contours` replaces what the model itself finds for F0 and energy,
+    and has the phase of its source summed in float64.
     """
     weight = model.decoder.generator.m_source.l_linear.weight[0]
     dtype = weight.dtype
@@ -131,6 +136,8 @@ def stock(
     if contours is not None:
         found = tuple(c[None].to(dtype) for c in contours)
         patches.append(mock.patch.object(model.predictor, "F0Ntrain", return_value=found))
+        summed = SineGen._f02sine  # in float64: a phase of float32 is the stock's own error, not ours
+        patches.append(mock.patch.object(SineGen, "_f02sine", lambda s, f0: summed(s, f0.double()).to(f0.dtype)))
     with default_dtype(dtype), contextlib.ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)

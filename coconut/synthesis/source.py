@@ -68,25 +68,22 @@ class SineSource:
         at (i + 1/2) hop; it holds the first and the last value to the edges.
         """
         starts, slopes = self.lines(f0)  # [H, B * (N + 1), 1] each
-        along = (torch.arange(self.hop, device=f0.device, dtype=f0.dtype) + 0.5) / self.hop
+        along = (torch.arange(self.hop, device=f0.device, dtype=starts.dtype) + 0.5) / self.hop
         total = f0.new_zeros(starts.shape[1], self.hop)
-        phase = torch.empty_like(total)
+        cycles, phase = torch.empty_like(total, dtype=starts.dtype), torch.empty_like(total)
         for start, slope, weight in zip(starts, slopes, self.weights, strict=True):
-            torch.mul(slope, along, out=phase).add_(start)
+            torch.mul(slope, along, out=cycles).add_(start).frac_()
+            phase.copy_(cycles).mul_(2 * math.pi)
             total.add_(elementwise.sin(phase, out=phase), alpha=weight)
         half = self.hop // 2
         return total.view(len(f0), -1)[:, half : half - self.hop]
 
     def lines(self, f0: Tensor) -> tuple[Tensor, Tensor]:
-        """Starts and slopes, in radians, of every harmonic's N + 1 straight lines: [H, B * (N + 1), 1].
-
-        Starts are wrapped, so that a float32 phase is never far from 0.
-        """
+        """Starts and slopes, in cycles, of every harmonic's N + 1 straight lines: [H, B * (N + 1), 1], float64."""
         wide = f0.to(torch.float64) if f0.device.type != "mps" else f0  # MPS has no float64
         orders = torch.arange(1, self.harmonics + 1, device=f0.device, dtype=wide.dtype)[:, None, None]
         step = (wide * orders / self.rate).remainder(1.0) * self.hop  # [H, B, N] cycles a frame
-        centre = step.cumsum(-1).remainder(1.0)
+        centre = step.cumsum(-1)
         start = torch.cat([centre[..., :1], centre], -1)
         slope = F.pad(step[..., 1:], (1, 1))  # flat before the first centre and after the last
-        starts, slopes = ((2 * math.pi * x).to(f0.dtype).flatten(1)[..., None] for x in (start, slope))
-        return starts, slopes
+        return start.flatten(1)[..., None], slope.flatten(1)[..., None]
