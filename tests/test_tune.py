@@ -238,7 +238,7 @@ def test_a_sweep_ends_with_a_voice_for_every_trial(tmp_path, ray_here):
 
 def fading(trial):
     """A good first trial, then ones that stay where they began."""
-    return {"es.sigma": 0.5 if trial.number == 0 else 1e-6, "es.popsize": 8}
+    return {"es.sigma": 0.5 if trial.number == 0 else 2e-4, "es.popsize": 8}
 
 
 @pytest.mark.slow

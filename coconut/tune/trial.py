@@ -62,7 +62,8 @@ class Trial:
             if step.metrics is not None or stop:
                 break
         row = self.rows[-1]
-        return {**row, "stop": stop, "due": self._due(row, bool(stop))}
+        due = self._last is not None and self._due(row, bool(stop))
+        return {**row, "stop": stop, "due": due}
 
     def _wired(self) -> Fitting:
         if self.fitting is None:

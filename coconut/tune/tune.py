@@ -188,11 +188,15 @@ def connect(plan: Plan, address: str | None = None) -> None:
         except (ConnectionError, ValueError) as error:
             raise InputError(f"No Ray cluster at {address}; start one with ray up, or leave --address away.") from error
         return
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=STORE_BYTES)
+    mine = not ray.is_initialized()
+    if mine:
+        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     for name, wanted in (("CPU", plan.cpus), ("GPU", plan.gpus)):
         there = ray.cluster_resources().get(name, 0)
         if wanted > there:
-            ray.shutdown()
+            if mine:
+                ray.shutdown()
             raise InputError(f"A trial asks for {wanted:g} {name}s and this machine has {there:g}; ask for less.")
 
 
@@ -237,7 +241,7 @@ def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
         run_config=tune.RunConfig(
             name=plan.name, storage_path=plan.storage, verbose=0, callbacks=[Bridge()],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),
         ),
     )  # fmt: skip
 

@@ -1,0 +1,266 @@
+"""The only file that knows MLflow: runs, nested runs, metrics and files, which no fit ever waits for.
+
+Every event is first a line of a local journal and then sent by a background thread. A server
+that is away costs the caller nothing: what could not be sent stays in the journal, and the next
+Tracker over it sends the rest. Lines carry their time, so that sending one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from coconut.config import InputError
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+EXPERIMENT = "coconut"
+KEY, PARENT = "coconut.key", "mlflow.parentRunId"
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+METRICS = 900  # per call: a server takes 1000
+PAUSE = 5.0  # seconds between tries while the store does not answer
+STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
+
+Event = dict[str, Any]
+
+
+class Tracker:
+    """Events in, MLflow runs out. A run is named by a key of the caller's, unique for ever.
+
+    `journal` is a folder of its own. Raises InputError for a tracking address of unknown kind.
+    """
+
+    def __init__(self, uri: str, journal: Path, artifacts: Path | None = None) -> None:
+        if uri.split(":")[0].split("+")[0] not in SCHEMES:
+            raise InputError(f"--tracking-uri {uri} is of no known kind; give sqlite:///FILE.db or http://HOST:PORT.")
+        self.uri = uri
+        self._store = _Store(uri, artifacts)
+        journal.mkdir(parents=True, exist_ok=True)
+        self._path, self._mark = journal / "events.jsonl", journal / "sent"
+        self._events, self._logged = _read(self._path)
+        self._sent = int(self._mark.read_text()) if self._mark.is_file() else 0
+        self._file = self._path.open("a", encoding="utf-8")
+        self._news = threading.Condition()
+        self._closing = False
+        self.problem: str | None = None  # why the last try to send failed
+        self.dropped = 0  # records that the store refused for good
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def begin(
+        self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, parent: str = ""
+    ) -> None:
+        """Start the run `key`, or go on with it. `parent` is the key of the run it is nested in."""
+        kept = {name: str(value) for name, value in params.items()}
+        self._add({"op": "begin", "key": key, "name": name, "params": kept, "tags": dict(tags or {}), "parent": parent})
+
+    def log(self, key: str, row: Mapping[str, float], step: int | None = None) -> None:
+        """Finite numbers of one generation. A step at or before the last one of this key is skipped."""
+        step = int(row["generation"]) if step is None else step
+        if step > self._logged.get(key, -1):
+            self._add({"op": "row", "key": key, "step": step, "row": dict(row)})
+
+    def files(self, key: str, folder: Path, names: Iterable[str] | None = None, under: str = "") -> None:
+        """Send the files of a folder (or those in `names`) as artifacts, under a folder of the run's."""
+        wanted = [folder / name for name in names] if names is not None else sorted(folder.iterdir())
+        paths = [str(path.resolve()) for path in wanted if path.is_file()]
+        self._add({"op": "files", "key": key, "paths": paths, "under": under})
+
+    def note(self, key: str, text: str) -> None:
+        """The run's description, in Markdown."""
+        self._add({"op": "tags", "key": key, "tags": {"mlflow.note.content": text}})
+
+    def end(self, key: str, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """Close a run as FINISHED, FAILED or KILLED."""
+        assert status in STATUSES, status
+        self._add({"op": "end", "key": key, "status": status, "tags": dict(tags or {})})
+
+    def close(self, patience: float = 60.0) -> str | None:
+        """Send what is left while the store answers, for `patience` seconds at most.
+
+        Returns None, or one sentence that says what stays unsent and why.
+        """
+        until = time.monotonic() + (min(patience, PAUSE) if self.problem else patience)
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        while self._thread.is_alive() and time.monotonic() < until:
+            self._thread.join(0.1)
+        self._file.close()
+        left = len(self._events) - self._sent
+        if self.dropped:
+            return f"MLflow at {self.uri} refused {self.dropped} records ({self.problem}); they are in {self._path}."
+        if not left:
+            return None
+        why = self.problem or "it is slow"
+        return f"{left} records are not in MLflow at {self.uri} yet ({why}); they wait in {self._path}."
+
+    def _add(self, event: Event) -> None:
+        event["time"] = int(time.time() * 1000)
+        if event["op"] == "row":
+            self._logged[event["key"]] = event["step"]
+        with self._news:
+            self._file.write(json.dumps(event) + "\n")
+            self._file.flush()
+            self._events.append(event)
+            self._news.notify()
+
+    def _work(self) -> None:
+        """Send events in order; pause while the store does not answer; leave when told and done."""
+        while True:
+            with self._news:
+                while self._sent == len(self._events) and not self._closing:
+                    self._news.wait()
+                batch = _batch(self._events, self._sent)
+                closing = self._closing
+            if not batch:
+                return
+            try:
+                self._store.send(batch)
+            except Exception as error:
+                self.problem = _short(error)
+                if _hopeless(error):
+                    self.dropped += len(batch)
+                    self._advance(len(batch))
+                    continue
+                if closing:
+                    return
+                with self._news:
+                    self._news.wait_for(lambda: self._closing, PAUSE)
+                continue
+            self.problem = None
+            self._advance(len(batch))
+
+    def _advance(self, count: int) -> None:
+        self._sent += count
+        _replace(self._mark, str(self._sent))
+
+
+class _Store:
+    """Events to MLflow's client, which is imported and set up when the first one comes."""
+
+    def __init__(self, uri: str, artifacts: Path | None) -> None:
+        self.uri, self.artifacts = uri, artifacts
+        self.client: Any = None
+        self.experiment = ""
+        self.runs: dict[str, str] = {}
+
+    def send(self, batch: list[Event]) -> None:
+        if self.client is None:
+            self._connect()
+        if batch[0]["op"] == "row":
+            self._rows(batch)
+            return
+        for event in batch:
+            getattr(self, f"_{event['op']}")(event)
+
+    def _connect(self) -> None:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.uri)
+        found = client.get_experiment_by_name(EXPERIMENT)
+        local = self.artifacts.resolve().as_uri() if self.artifacts and self.uri.startswith("sqlite") else None
+        self.experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, local)
+        self.client = client
+
+    def _run(self, key: str) -> str:
+        if key not in self.runs:
+            query = f"tags.`{KEY}` = '{key}'"
+            found = self.client.search_runs([self.experiment], query, max_results=1)
+            if not found:
+                raise KeyError(f"no run {key}")
+            self.runs[key] = found[0].info.run_id
+        return self.runs[key]
+
+    def _begin(self, event: Event) -> None:
+        from mlflow.entities import Param
+
+        tags = {KEY: event["key"], **event["tags"]}
+        if event["parent"]:
+            tags[PARENT] = self._run(event["parent"])
+        try:
+            run = self._run(event["key"])
+            self.client.update_run(run, status="RUNNING")
+        except KeyError:
+            run = self.client.create_run(self.experiment, event["time"], tags, event["name"]).info.run_id
+            self.runs[event["key"]] = run
+            self.client.log_batch(run, params=[Param(name, value) for name, value in event["params"].items()])
+
+    def _rows(self, batch: list[Event]) -> None:
+        from mlflow.entities import Metric
+
+        by_key: dict[str, list[Any]] = {}
+        for event in batch:
+            numbers = [Metric(name, value, event["time"], event["step"]) for name, value in event["row"].items()]
+            by_key.setdefault(event["key"], []).extend(numbers)
+        for key, metrics in by_key.items():
+            self.client.log_batch(self._run(key), metrics=metrics)
+
+    def _files(self, event: Event) -> None:
+        for path in event["paths"]:
+            if Path(path).is_file():
+                self.client.log_artifact(self._run(event["key"]), path, event["under"] or None)
+
+    def _tags(self, event: Event) -> None:
+        for name, value in event["tags"].items():
+            self.client.set_tag(self._run(event["key"]), name, value)
+
+    def _end(self, event: Event) -> None:
+        self._tags(event)
+        self.client.set_terminated(self._run(event["key"]), event["status"], event["time"])
+
+
+def _batch(events: list[Event], start: int) -> list[Event]:
+    """The next event, or all the rows that come next and fit into one call."""
+    batch: list[Event] = []
+    size = 0
+    for event in events[start:]:
+        if batch and (event["op"] != "row" or batch[0]["op"] != "row"):
+            break
+        size += len(event.get("row", ()))
+        if batch and size > METRICS:
+            break
+        batch.append(event)
+    return batch
+
+
+def _read(path: Path) -> tuple[list[Event], dict[str, int]]:
+    """The events of a journal, but for a last line that a crash cut short; the last step of each key."""
+    events: list[Event] = []
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            _replace(path, whole)
+        events = [json.loads(line) for line in whole.splitlines()]
+    return events, {event["key"]: event["step"] for event in events if event["op"] == "row"}
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether sending again could not help: the store understood the event and refused it."""
+    if isinstance(error, KeyError):
+        return True
+    status = getattr(error, "get_http_status_code", lambda: 500)()
+    return 400 <= status < 500 and status not in (401, 403, 408, 429)
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error, without what libraries wrap around it."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return text if len(text) < 160 else text[:157] + "..."
