@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coconut import data, losses, style
+from coconut import data, losses, strategy, style
 from coconut.config import FitConfig, InputError
 from coconut.fit import Step, fit
 from coconut.losses import SpeakerEncoder
@@ -97,8 +97,13 @@ def nearest(config: FitConfig) -> tuple[str, Metrics]:
 
 
 def resolve(config: FitConfig) -> tuple[FitConfig, tuple[str, ...]]:
-    """Settle what depends on the machine or on other options; with notes for the user."""
+    """Settle what depends on the machine or on other options; with notes for the user.
+
+    What can be refused without loading anything is refused here, by InputError.
+    """
     notes = []
+    strategy.options(config.es.kind)
+    style.check_kind(config.space.kind)
     if config.device == "auto":
         config = dataclasses.replace(config, device="cuda" if torch.cuda.is_available() else "cpu")
     _check_device(config.device)

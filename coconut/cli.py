@@ -250,6 +250,7 @@ def _quiet() -> None:
     """Third-party chatter off, before anything of it is imported; our own warnings as plain sentences."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     logging.getLogger("phonemizer").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", module=r"coconut\.")

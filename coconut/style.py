@@ -22,6 +22,7 @@ from torch import Tensor
 from coconut.config import FitConfig, InputError, SpaceConfig
 from coconut.voicepack import ROWS, STYLE
 
+KINDS = ("pca", "bias", "interp", "interp+bias")
 START_WEIGHT = 0.7  # share of the start voice in a mixture that begins at a voice
 
 
@@ -147,6 +148,7 @@ def build(config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: 
     InputError for an unknown kind or start, or when there are fewer than two stock voices.
     """
     config = config.space if isinstance(config, FitConfig) else config
+    check_kind(config.kind)
     names = sorted(stock)
     if len(names) < 2:
         raise InputError(f"The model has {len(names)} stock voices; a style space needs at least 2.")
@@ -162,7 +164,13 @@ def build(config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: 
             return Interp(packs, index, config.whiten)
         case "interp+bias":
             return InterpBias(packs, index, config.whiten)
-    raise InputError(f"space.kind is {config.kind}; it must be pca, bias, interp or interp+bias.")
+    raise AssertionError(config.kind)
+
+
+def check_kind(kind: str) -> None:
+    """Raises InputError for a kind of space that does not exist."""
+    if kind not in KINDS:
+        raise InputError(f"space.kind is {kind}; it must be one of {', '.join(KINDS)}.")
 
 
 def row_profile(packs: Tensor) -> Tensor:
