@@ -20,7 +20,7 @@ from coconut.data import hub
 from tests.sounds import sentence
 
 pytestmark = pytest.mark.filterwarnings("ignore:spaCy")
-TEXTS = [f"This is sentence number {word}." for word in ["one", "two", "three", "four", "five", "six", "seven", "eight"]]
+TEXTS = [f"This is sentence number {word}." for word in ["one", "two", "three", "four", "five", "six", "seven", "ten"]]
 
 
 def wav_bytes(order=(0, 1, 2, 3), rate=24000, kind="WAV"):

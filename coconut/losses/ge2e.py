@@ -19,7 +19,7 @@ from torch.nn.functional import conv1d, normalize, pad
 from coconut.audio import filterbank, mask
 
 RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
-WINDOW, STEP = 160, 140  # frames of a window, and at most from one to the next
+WINDOW, STEP = 160, 160  # frames of a window, and at most from one to the next
 LEVEL = 10 ** (-26 / 20)  # RMS of every input, the level of read speech; Resemblyzer only raises to -30 dB
 SECONDS = 300.0
 SHORTEST = WINDOW * HOP * 3 // 2  # samples at 24 kHz of one window
@@ -86,11 +86,19 @@ class SpeakerEncoder(nn.Module):
         wav = wav * (LEVEL / power.clamp_min(1e-12).sqrt())[:, None]
         frames = self.mel(wav)  # [B, F, 40]
         starts, used = windows(lens, frames.shape[1])
-        index = starts[..., None] + torch.arange(WINDOW, device=wav.device)  # [B, W, 160]
-        parts = frames[torch.arange(len(wav), device=wav.device)[:, None, None], index]
-        _, (hidden, _) = self.lstm(parts.flatten(0, 1))
-        each = normalize(self.linear(hidden[-1]).relu(), dim=-1).unflatten(0, parts.shape[:2])
+        index = starts[..., None] + torch.arange(WINDOW, device=wav.device)
+        parts = frames[torch.arange(len(wav), device=wav.device)[:, None, None], index]  # [B, W, 160, 40]
+        if wav.device.type == "cpu":  # elsewhere choosing the used ones would wait for the device
+            each = parts.new_zeros(*used.shape, 256)
+            each[used] = self.network(parts[used])
+        else:
+            each = self.network(parts.flatten(0, 1)).unflatten(0, used.shape)
         return normalize((each * used[..., None]).sum(1), dim=-1)
+
+    def network(self, mels: Tensor) -> Tensor:
+        """Embeddings [N, 256] of unit length of windows [N, 160, 40]."""
+        _, (hidden, _) = self.lstm(mels)
+        return normalize(self.linear(hidden[-1]).relu(), dim=-1)
 
     def mel(self, wav: Tensor) -> Tensor:
         """Mel powers [B, F, 40] of wav [B, T] at 16 kHz, F = T // 160 + 1."""
