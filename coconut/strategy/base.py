@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
-from coconut.strategy.ranking import rank
+from coconut.strategy.ranking import rank, share_ties
 
 Covariance = Tensor | Sequence[float] | None
 
@@ -65,6 +65,7 @@ class Strategy(ABC):
         self._on_cpu = self._mean.device.type == "cpu"
         self._mute = torch.zeros((), dtype=torch.bool, device=self._mean.device)
         self._warned = False
+        self._tied = True  # whether losses may be equal; on other devices one would have to wait to know
         self.generation = 0
 
     @property
@@ -93,10 +94,11 @@ class Strategy(ABC):
         order, ordered = rank(losses)
         x = x.index_select(0, order)
         if self._on_cpu:
-            first, last = float(ordered[0]), float(ordered[-1])
-            if first < last:
+            values = ordered.tolist()
+            self._tied = len(set(values)) < self.popsize
+            if values[0] < values[-1]:
                 self._update(x, ordered)
-            elif first == math.inf:
+            elif values[0] == math.inf:
                 self._mute.fill_(True)
                 self._warn_if_mute()
         else:
@@ -164,10 +166,16 @@ class Strategy(ABC):
             device=self._mean.device,
         )
 
+    def _by_rank(self, weights: Tensor, ordered: Tensor) -> Tensor:
+        """`weights` by rank, shared among equal losses."""
+        return share_ties(weights, ordered) if self._tied else weights
+
     def _received(self, x: Tensor, losses: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
         like = self._mean
-        x = torch.as_tensor(x, dtype=like.dtype, device=like.device).detach()
-        losses = torch.as_tensor(losses, device=like.device).detach()
+        if not isinstance(x, Tensor) or x.dtype != like.dtype or x.device != like.device or x.requires_grad:
+            x = torch.as_tensor(x, dtype=like.dtype, device=like.device).detach()
+        if not isinstance(losses, Tensor) or losses.device != like.device or losses.requires_grad:
+            losses = torch.as_tensor(losses, device=like.device).detach()
         if x.shape != (self.popsize, self.dim) or losses.shape != (self.popsize,):
             raise InputError(
                 f"tell needs candidates [{self.popsize}, {self.dim}] and losses [{self.popsize}], "

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from coconut.config import InputError
 from coconut.strategy.gaussian import FAR, Gaussian, geometric_mean
-from coconut.strategy.ranking import share_ties
 
 
 class Cem(Gaussian):
@@ -55,7 +54,7 @@ class Cem(Gaussian):
         return torch.addcmul(self._mean, z, self._std)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        w = share_ties(self._weights, ordered)
+        w = self._by_rank(self._weights, ordered)
         z = ((x - self._mean) / self._std).clamp_(-FAR, FAR)
         self._mean = torch.addcmul(self._mean, self._std, w @ z, value=self.mean_rate)
         growth = (1 - self.rate + self.rate * (w @ (z * z))).sqrt()

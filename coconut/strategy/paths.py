@@ -49,6 +49,7 @@ class PathStrategy(Gaussian):
         """Fix the weights, once c_1 and c_mu are known."""
         self._positive = self._constant(self.weights.positive)
         self._active = self._constant(self.weights.active(self.dim, self.c_1, self.c_mu))  # (53)
+        self._signed = self._active.clamp(min=0), self._active.clamp(max=0)
         self.decay = 1 - self.c_1 - self.c_mu * float(self._active.sum())
 
     def _shared(self, ordered: Tensor) -> tuple[Tensor, Tensor, Scalar]:
@@ -56,9 +57,9 @@ class PathStrategy(Gaussian):
 
         Shared weights have a larger mu_eff; with it, the paths stay N(0, I) under no selection.
         """
+        if not self._tied:
+            return self._positive, self._active, self.weights.mu_eff
         positive = share_ties(self._positive, ordered)
-        if positive is self._positive:
-            return positive, self._active, self.weights.mu_eff
         return positive, share_ties(self._active, ordered), scalar(1 / (positive * positive).sum())
 
     def _travel(self, z_mean: Tensor, y_mean: Tensor, mu_eff: Scalar) -> tuple[Scalar, Scalar]:
@@ -87,7 +88,9 @@ class PathStrategy(Gaussian):
 
     def _relative(self, active: Tensor, squares: Tensor) -> Tensor:
         """(46): negative weights relative to the squared Mahalanobis lengths `squares [P]`."""
-        return torch.where(active < 0, active * (self.dim / squares.clamp_(min=1e-12)), active)
+        untied = active is self._active
+        positive, negative = self._signed if untied else (active.clamp(min=0), active.clamp(max=0))
+        return torch.addcdiv(positive, negative, squares.clamp_(min=1e-12), value=self.dim)
 
     def _bounded(self, step: Scalar, volume: Scalar) -> Tensor:
         """The step as a tensor, with `sigma` = step * volume within its floor and ceiling."""

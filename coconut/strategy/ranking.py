@@ -23,8 +23,6 @@ def share_ties(weights: Tensor, ordered: Tensor) -> Tensor:
 
     So candidates of equal loss count alike, whatever order they came in.
     """
-    if ordered.device.type == "cpu" and not bool(torch.eq(ordered[1:], ordered[:-1]).any()):
-        return weights
     first = torch.searchsorted(ordered, ordered)
     after = torch.searchsorted(ordered, ordered, right=True)
     total = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))

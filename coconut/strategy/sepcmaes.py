@@ -50,11 +50,12 @@ class Sepcmaes(PathStrategy):
 
         squares = z * z
         w = self._relative(active, squares.sum(1))
-        kept = self._variances * (self.c_mu * (w @ squares) + self._decay(moving))
+        kept = self._variances * self._decay(moving)
+        kept = kept.addcmul_(self._variances, w @ squares, value=self.c_mu)
         self._variances = torch.addcmul(kept, self._path_c, self._path_c, value=self.c_1)  # (47)
         self._step = self._bounded(step * change, self._volume())
 
     def _volume(self) -> Scalar:
         """Geometric mean of the standard deviations for step 1, in units of scale."""
-        log_volume = scalar(self._variances.log().mean() / 2 - self._log_scale)
+        log_volume = scalar(self._variances.log().mean()) / 2 - self._log_scale
         return math.exp(log_volume) if isinstance(log_volume, float) else log_volume.exp()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from coconut.strategy.gaussian import FAR, Gaussian, geometric_mean
-from coconut.strategy.ranking import nes_utilities, share_ties
+from coconut.strategy.ranking import nes_utilities
 
 
 class Snes(Gaussian):
@@ -42,7 +42,7 @@ class Snes(Gaussian):
         return torch.addcmul(self._mean, z, self._std)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        u = share_ties(self._utilities, ordered)
+        u = self._by_rank(self._utilities, ordered)
         z = ((x - self._mean) / self._std).clamp_(-FAR, FAR)
         # utilities sum to 0, so sum u (z^2 - 1) = sum u z^2
         growth = (u @ (z * z)).mul_(self.eta / 2).clamp_(-1, 1).exp_()

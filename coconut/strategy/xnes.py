@@ -20,7 +20,7 @@ from torch import Tensor
 
 from coconut.strategy.base import eigh
 from coconut.strategy.gaussian import FAR, Gaussian
-from coconut.strategy.ranking import nes_utilities, share_ties
+from coconut.strategy.ranking import nes_utilities
 
 
 class Xnes(Gaussian):
@@ -50,7 +50,7 @@ class Xnes(Gaussian):
         return self._mean + self._step * (z @ self._shape.T)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        u = share_ties(self._utilities, ordered)
+        u = self._by_rank(self._utilities, ordered)
         y = (x - self._mean) / self._step
         z = torch.linalg.solve_ex(self._shape, y.T).result.T.clamp(-FAR, FAR)
         gradient = (u * z.T) @ z
