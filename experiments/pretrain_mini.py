@@ -26,8 +26,8 @@ def main() -> None:
     parser.add_argument("stage", nargs="?", choices=("all", *STAGES), default="all")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
     parser.add_argument("--assets", type=Path, default=ROOT / "coconut", help="the package to write assets into")
-    parser.add_argument("--prosody-steps", type=int, default=2200)
-    parser.add_argument("--acoustic-steps", type=int, default=15000)
+    parser.add_argument("--prosody-steps", type=int, default=1800)
+    parser.add_argument("--acoustic-steps", type=int, default=11000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.stage == "all":

@@ -24,6 +24,7 @@ from .train import Losses, Styles, expand, loop
 WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6}
 SHAPES = ((4, 48), (2, 96))  # (items, frames) of alternating batches: 1.2 s and 2.4 s
 CONTEXT = 16  # tokens
+SLOPE_REACH = 0.25  # the habits of short texts are prosodic: slower, higher
 FIELDS = ("ids", "durations", "start", "phonemes", "f0", "energy", "phase", "wav")
 SINE, NOISE = 0.1, 0.003  # amplitudes of kokoro's SineGen
 
@@ -83,7 +84,7 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     model = mini.architecture()
     _initialise(model)
     corpus = Corpus(folder / "data", model.vocab)
-    styles = Styles(corpus.speakers, noise=0.03, generator=generator)
+    styles = Styles(corpus.speakers, noise=0.03, generator=generator, reach=SLOPE_REACH)
     modules = nn.ModuleDict({"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles})
     modules.train()
     for dropout in (m for m in modules.modules() if isinstance(m, nn.Dropout)):

@@ -19,6 +19,7 @@ from torch import Tensor
 from coconut.synthesis import mini
 
 from . import data, texts
+from .acoustic import SLOPE_REACH
 from .espeak import Espeak
 from .prosody import F0_UNIT
 
@@ -71,9 +72,10 @@ def _weights(halves: Halves) -> dict[str, Tensor]:
 
 def _voices(halves: Halves) -> dict[str, Tensor]:
     """base, slope [V, 256] (dims 0:128 acoustic, 128:256 prosody) and profile [510], float16 and float32."""
-    both = [halves[half] for half in ("acoustic", "prosody")]
-    store = {part: torch.cat([half[f"styles.{part}"] for half in both], 1).half() for part in ("base", "slope")}
-    return {**store, "profile": torch.from_numpy(data.profile(np.arange(510.0))).float()}
+    heard, said = halves["acoustic"], halves["prosody"]
+    base = torch.cat([heard["styles.base"], said["styles.base"]], 1)
+    slope = torch.cat([heard["styles.slope"] * SLOPE_REACH, said["styles.slope"]], 1)
+    return {"base": base.half(), "slope": slope.half(), "profile": torch.from_numpy(data.profile(np.arange(510.0))).float()}
 
 
 def _sex(kind: str, f0: float) -> str:

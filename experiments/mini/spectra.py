@@ -11,7 +11,7 @@ from coconut.audio import LogMel
 
 SAMPLE_RATE = 24000
 # window: highest frequency compared. Long windows see single harmonics, so they pay for periodicity.
-WINDOWS = {256: 12000, 512: 12000, 1024: 12000, 2048: 5000, 4096: 3000}
+WINDOWS = {256: 12000, 512: 12000, 1024: 12000, 2048: 12000, 4096: 8000}
 COMPLEX = {1024: 5000, 2048: 2500}
 
 
@@ -26,10 +26,14 @@ def _window(n_fft: int) -> Tensor:
 
 
 @functools.cache
-def _low_weight(n_fft: int, bins: int) -> Tensor:
-    """Weight of a bin: 2 below 1 kHz, falling to 1 above 2 kHz."""
+def _weight(n_fft: int, bins: int) -> Tensor:
+    """Weight of a bin: 2 below 1 kHz, falling to 1 above 2 kHz; in the longest window, which can see a comb at
+    the frame rate, three times that beside multiples of 80 Hz.
+    """
     hz = torch.arange(bins) * SAMPLE_RATE / n_fft
-    return 1 + ((2000 - hz) / 1000).clamp(0, 1)
+    weight = 1 + ((2000 - hz) / 1000).clamp(0, 1)
+    on_comb = ((hz + 40) % 80 - 40).abs() < 5
+    return weight * (1 + 2 * on_comb) if n_fft == max(WINDOWS) else weight
 
 
 def stft(wav: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -47,7 +51,7 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
         a, b = stft(fake, n_fft, hop)[:, :bins], stft(real, n_fft, hop)[:, :bins]
         mag_a = (a.real.square() + a.imag.square() + 1e-10).sqrt()
         mag_b = (b.real.square() + b.imag.square() + 1e-10).sqrt()
-        weight = _low_weight(n_fft, bins)[:, None]
+        weight = _weight(n_fft, bins)[:, None]
         terms["log"].append(((mag_a + 1e-4).log() - (mag_b + 1e-4).log()).abs().mul(weight).mean())
         power = mag_b.square().sum((1, 2)) + 1e-3
         terms["converge"].append(((mag_a - mag_b).square().sum((1, 2)) / power).sqrt().mean())

@@ -22,10 +22,14 @@ Losses = dict[str, Tensor]
 
 
 class Styles(nn.Module):
-    """One half (128 dims) of every speaker's style: base + profile[phonemes - 1] * slope, both learned."""
+    """One half (128 dims) of every speaker's style: base + profile[phonemes - 1] * reach * slope, both learned.
 
-    def __init__(self, speakers: int, noise: float, generator: torch.Generator) -> None:
+    `reach` below 1 slows the slope: a half to which the length of a text means little should not use it.
+    """
+
+    def __init__(self, speakers: int, noise: float, generator: torch.Generator, reach: float = 1.0) -> None:
         super().__init__()
+        self.register_buffer("reach", torch.tensor(reach), persistent=False)
         self.base = nn.Parameter(torch.randn(speakers, 128, generator=generator) * 0.1)
         self.slope = nn.Parameter(torch.zeros(speakers, 128))
         self.noise = noise
@@ -34,7 +38,7 @@ class Styles(nn.Module):
     def forward(self, speaker: Tensor, phonemes: Tensor) -> Tensor:
         """speaker, phonemes [B] -> styles [B, 128], with noise that keeps the neighbourhood meaningful."""
         at = torch.from_numpy(data.profile(phonemes.numpy() - 1.0)).to(self.base)
-        style = self.base[speaker] + at[:, None] * self.slope[speaker]
+        style = self.base[speaker] + at[:, None] * self.reach * self.slope[speaker]
         return style + torch.randn(style.shape, generator=self.generator) * self.noise
 
 
