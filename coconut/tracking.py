@@ -20,6 +20,7 @@ from coconut.config import InputError
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 EXPERIMENT = "coconut"
@@ -39,13 +40,16 @@ class Tracker:
     """
 
     def __init__(self, uri: str, journal: Path, artifacts: Path | None = None) -> None:
-        if uri.split(":")[0].split("+")[0] not in SCHEMES:
-            raise InputError(f"--tracking-uri {uri} is of no known kind; give sqlite:///FILE.db or http://HOST:PORT.")
+        self.check(uri)
         self.uri = uri
         self._store = _Store(uri, artifacts)
         journal.mkdir(parents=True, exist_ok=True)
         self._path, self._mark = journal / "events.jsonl", journal / "sent"
-        self._events, self._logged = _read(self._path)
+        self._events = _read(self._path)
+        self._logged: dict[str, set[int]] = {}
+        for event in self._events:
+            if event["op"] == "row":
+                self._logged.setdefault(event["key"], set()).add(event["step"])
         self._sent = int(self._mark.read_text()) if self._mark.is_file() else 0
         self._file = self._path.open("a", encoding="utf-8")
         self._news = threading.Condition()
@@ -55,6 +59,21 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
+    @staticmethod
+    def check(uri: str) -> None:
+        """Raise InputError for an address that MLflow could never use."""
+        if uri.split(":")[0].split("+")[0] not in SCHEMES:
+            raise InputError(f"--tracking-uri {uri} is of no known kind; give sqlite:///FILE.db or http://HOST:PORT.")
+
+    def closed(self, key: str) -> bool:
+        """Whether the run `key` has come to its own end, so that nothing more will come of it."""
+        ends = [event["status"] for event in self._events if event["op"] == "end" and event["key"] == key]
+        return bool(ends) and ends[-1] != "KILLED"
+
+    def children(self, parent: str) -> set[str]:
+        """Keys of the runs that were begun under `parent`."""
+        return {event["key"] for event in self._events if event["op"] == "begin" and event["parent"] == parent}
+
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, parent: str = ""
     ) -> None:
@@ -63,9 +82,9 @@ class Tracker:
         self._add({"op": "begin", "key": key, "name": name, "params": kept, "tags": dict(tags or {}), "parent": parent})
 
     def log(self, key: str, row: Mapping[str, float], step: int | None = None) -> None:
-        """Finite numbers of one generation. A step at or before the last one of this key is skipped."""
+        """Finite numbers of one generation. A step that this key has already is skipped."""
         step = int(row["generation"]) if step is None else step
-        if step > self._logged.get(key, -1):
+        if step not in self._logged.get(key, ()):
             self._add({"op": "row", "key": key, "step": step, "row": dict(row)})
 
     def files(self, key: str, folder: Path, names: Iterable[str] | None = None, under: str = "") -> None:
@@ -106,7 +125,7 @@ class Tracker:
     def _add(self, event: Event) -> None:
         event["time"] = int(time.time() * 1000)
         if event["op"] == "row":
-            self._logged[event["key"]] = event["step"]
+            self._logged.setdefault(event["key"], set()).add(event["step"])
         with self._news:
             self._file.write(json.dumps(event) + "\n")
             self._file.flush()
@@ -234,8 +253,8 @@ def _batch(events: list[Event], start: int) -> list[Event]:
     return batch
 
 
-def _read(path: Path) -> tuple[list[Event], dict[str, int]]:
-    """The events of a journal, but for a last line that a crash cut short; the last step of each key."""
+def _read(path: Path) -> list[Event]:
+    """The events of a journal, but for a last line that a crash cut short."""
     events: list[Event] = []
     if path.is_file():
         text = path.read_text(encoding="utf-8")
@@ -243,7 +262,7 @@ def _read(path: Path) -> tuple[list[Event], dict[str, int]]:
         if whole != text:
             _replace(path, whole)
         events = [json.loads(line) for line in whole.splitlines()]
-    return events, {event["key"]: event["step"] for event in events if event["op"] == "row"}
+    return events
 
 
 def _replace(path: Path, text: str) -> None:

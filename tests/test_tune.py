@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,8 +71,6 @@ def plan(folder, **options):
 
 
 def search(fixed=FIXED, seed=0):
-    from functools import partial
-
     return Search(partial(spaces.voices, fixed=fixed, mimi=False), spaces.presets(fixed, False), seed=seed, startup=2)
 
 
@@ -118,7 +118,7 @@ def test_a_trial_asks_for_a_checkpoint_at_each_new_best_and_every_few_generation
     reports = run_to_the_end(Trial(plan(tmp_path, base={"generations": 40, "es.sigma": 1.0}), suggestion(), wire))
     due = [report["generation"] for report in reports if report["due"]]
     assert all(report["due"] for report in reports if report["best_generation"] == report["generation"])
-    assert max(b - a for a, b in zip(due, due[1:], strict=False)) <= CHECKPOINT_EVERY
+    assert max(b - a for a, b in pairwise(due)) <= CHECKPOINT_EVERY
     assert len(due) < len(reports)
     assert due[-1] == reports[-1]["generation"]
 
@@ -273,6 +273,100 @@ def test_a_remote_storage_is_copied_back(tmp_path, ray_here):
         assert (o.folder / "voice.pt").is_file()
         assert o.rows
         assert not any(path.is_dir() for path in o.folder.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_worker_resumes_without_forgetting_its_peak(tmp_path):
+    out, _ = drive(tmp_path, {"TOY_KILL": str(tmp_path / "killed")}, trials=1)
+    assert (tmp_path / "killed").exists()
+    calm, _ = drive(tmp_path / "calm", {}, trials=1)
+    assert out == calm
+    assert out["trials"][0]["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_path):
+    began = subprocess.Popen(command(tmp_path, trials=4, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "0.5"}))
+    wait_for(lambda: (tmp_path / "toy" / "trial_000" / "trial.json").exists())
+    time.sleep(7)  # past a snapshot
+    began.kill()
+    began.wait()
+    before = (tmp_path / "toy" / "trial_000" / "trial.json").read_text()
+    out, code = drive(tmp_path, {}, trials=4, again=True)
+    assert code == 0
+    assert out["how"] == "complete"
+    assert [t["status"] for t in out["trials"]] == ["finished"] * 4
+    assert [t["preset"] for t in out["trials"]] == ["seed", "default", "", ""]
+    assert all(t["generations"] == list(range(len(t["generations"]))) for t in out["trials"])
+    assert all(t["voice"] for t in out["trials"])
+    assert (tmp_path / "toy" / "trial_000" / "trial.json").read_text() == before
+    again, _ = drive(tmp_path, {}, trials=4, again=True)  # with nothing left to do
+    assert again == out
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path):
+    began = subprocess.Popen(
+        command(tmp_path, trials=3, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "1"}), stdout=subprocess.PIPE
+    )
+    wait_for(lambda: any((tmp_path / "toy").glob("trial_*/checkpoint_*")))
+    began.send_signal(signal.SIGTERM)  # taken as Ctrl-C
+    out = json.loads(began.communicate()[0].splitlines()[-1])
+    assert out["how"] == "interrupted"
+    assert "unfinished" in {t["status"] for t in out["trials"]}
+    done, _ = drive(tmp_path, {}, trials=3, again=True)
+    assert done["how"] == "complete"
+    assert [t["status"] for t in done["trials"]] == ["finished"] * 3
+
+
+@pytest.mark.slow
+def test_a_time_budget_ends_a_sweep_with_a_voice_for_every_trial_that_began(tmp_path):
+    out, _ = drive(tmp_path, {"TOY_SLEEP": "2"}, trials=3, budget=40)
+    assert out["how"] == "budget"
+    assert all(t["voice"] for t in out["trials"] if t["generations"])
+
+
+def environment(extra):
+    return {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **extra}
+
+
+def command(folder, **options):
+    return [sys.executable, "-c", "from tests.test_tune import driver; driver()", json.dumps([str(folder), options])]
+
+
+def drive(folder, extra, **options):
+    """A sweep in a process of its own: what it found, and its exit code."""
+    options = {"again": False, **options}
+    done = subprocess.run(command(folder, **options), cwd=ROOT, env=environment(extra), capture_output=True, text=True)
+    assert done.stdout, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.returncode
+
+
+def driver():
+    folder, options = json.loads(sys.argv[1])
+    again, budget = options.pop("again"), options.pop("budget", None)
+    settings = plan(folder, **options)
+    tune.connect(settings)
+    home = Path(settings.folder)
+    outcomes, how = tune.run(settings, search(), again=again, local=home, wire=wire, budget=budget)
+    trials = [
+        {
+            "status": o.status,
+            "preset": o.ticket.preset,
+            "generations": [row["generation"] for row in o.rows],
+            "best": o.rows[-1]["best_score"] if o.rows else None,
+            "voice": (o.folder / "voice.pt").is_file(),
+        }
+        for o in outcomes
+    ]
+    print(json.dumps({"how": how, "trials": trials}))
+
+
+def wait_for(condition, seconds=180):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_a_trial_that_could_never_be_placed_is_refused():

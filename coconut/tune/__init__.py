@@ -1,7 +1,7 @@
 """A sweep: many fits as Ray Tune trials, searched by Optuna, resumable after any kill."""
 
 from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, configure, trial_name
-from coconut.tune.tune import Search, connect, run
+from coconut.tune.tune import Search, connect, remotely, run
 
 __all__ = [
     "METRIC",
@@ -13,6 +13,7 @@ __all__ = [
     "Ticket",
     "configure",
     "connect",
+    "remotely",
     "run",
     "trial_name",
 ]

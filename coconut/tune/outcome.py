@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyarrow import fs
+
 from coconut import artifacts
 from coconut.tune.plan import METRIC, Outcome, Plan, Row, Ticket, trial_name
 from coconut.tune.trial import complete, fetch
@@ -42,6 +44,13 @@ def why_failed(trial: Any) -> str | None:
 
 def dirname(trial: Any) -> str:
     return trial_name(trial.config["trial"])
+
+
+def snapshots(plan: Plan) -> bool:
+    """Whether Tune has written down the state of any trial."""
+    there, path = fs.FileSystem.from_uri(plan.folder) if plan.remote else (fs.LocalFileSystem(), plan.folder)
+    found = there.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return any(info.base_name.startswith("experiment_state") for info in found)
 
 
 def collect(plan: Plan, trial: Any, local: Path) -> Path:

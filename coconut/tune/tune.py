@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # steps.jsonl and MLflow hold it all
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refused trial reports none
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
@@ -33,7 +32,16 @@ from ray.tune.search.optuna import OptunaSearch
 
 from coconut import build
 from coconut.config import InputError
-from coconut.tune.outcome import collect, dirname, interruptible, measured, outcome, ticket, why_failed
+from coconut.tune.outcome import (
+    collect,
+    dirname,
+    interruptible,
+    measured,
+    outcome,
+    snapshots,
+    ticket,
+    why_failed,
+)
 from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, trial_name
 from coconut.tune.trial import EARLY, Trial, Wire, complete, pin, quiet
 
@@ -182,6 +190,8 @@ def scheduler(plan: Plan) -> TrialScheduler | None:
 def connect(plan: Plan, address: str | None = None) -> None:
     """Start Ray on this machine, or join a cluster. InputError when a trial could never be placed."""
     quiet()
+    if ray.is_initialized() and address:
+        return
     if address:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
@@ -200,16 +210,37 @@ def connect(plan: Plan, address: str | None = None) -> None:
             raise InputError(f"A trial asks for {wanted:g} {name}s and this machine has {there:g}; ask for less.")
 
 
+def remotely(plan: Plan, task: Callable[[], Any]) -> Any:
+    """The result of a function, run where a trial would run. InputError comes through as such."""
+    try:
+        return ray.get(ray.remote(task_of(task)).options(num_cpus=plan.cpus, num_gpus=plan.gpus).remote())
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise InputError(str(error.cause)) from error
+        raise
+
+
+def task_of(task: Callable[[], Any]) -> Callable[[], Any]:
+    """A plain function around a partial, which Ray does not take."""
+
+    def run_task() -> Any:
+        quiet()
+        return task()
+
+    return run_task
+
+
 def run(
     plan: Plan,
-    search: Search | None,
+    search: Search,
     *,
+    again: bool = False,
     local: Path,
     watchers: Sequence[Monitor] = (),
     wire: Wire = build.wire,
     budget: float | None = None,
 ) -> tuple[list[Outcome], str]:
-    """Run the sweep, or go on with it where `search` is None. `connect` comes first.
+    """Run the sweep, or go on with the one in its folder (`again`). `connect` comes first.
 
     `local` is where a remote storage's artifacts are copied to. `budget` in seconds ends the
     sweep as Ctrl-C does: what it cuts off can be resumed. Returns the outcomes by trial number,
@@ -218,9 +249,7 @@ def run(
     monitors[:], ended[:] = list(watchers), []
     trainable = tune.with_parameters(Trainable, plan=plan, wire=wire)
     trainable = tune.with_resources(trainable, {"cpu": plan.cpus, "gpu": plan.gpus})
-    tuner = (
-        _fresh(plan, trainable, search) if search else tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
-    )
+    tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search)
     with interruptible(budget) as out_of_time:
         tuner.fit()
     trials = sorted(ended, key=lambda trial: trial.config["trial"])
@@ -229,6 +258,13 @@ def run(
     if how != "interrupted":
         _finish_all(plan, trials, local, wire)
     return [outcome(plan, trial, local) for trial in trials], how
+
+
+def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
+    """The sweep as its last snapshot has it; None when it was ended before it made one."""
+    if not tune.Tuner.can_restore(plan.folder) or not snapshots(plan):
+        return None
+    return tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
 
 
 def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
