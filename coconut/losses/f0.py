@@ -12,13 +12,14 @@ from coconut.data import Utterance
 from coconut.losses.synthesis import Synthesis, recording
 
 QUANTILES = 32
-VOICED = 10.0  # Hz; Kokoro's source is noise below
+INNER = 0.8  # share of voiced frames compared: slips of a tracker and onsets of a contour are in the tails
+VOICED = 50.0  # Hz: the tracker's lowest, so that both sides mean the same
 WIDEST = 2.0  # octaves: the most two distributions can differ, and what no voice at all costs
-VOICING = 0.5  # octaves that a difference of all voiced against none voiced weighs
+VOICING = 0.25  # octaves that a difference of all voiced against none voiced weighs
 
 
 class F0Term:
-    """Distance of voiced F0 in octaves (1-Wasserstein), plus half the difference of voicing rates.
+    """Distance of voiced F0 in octaves (trimmed 1-Wasserstein), plus a quarter of that of voicing rates.
 
     The recording's F0 is tracked by YIN; a candidate's is the F0 it was synthesised from. Being a
     distance of distributions, it hears register and liveliness, not the tune. The voicing rate
@@ -43,14 +44,14 @@ class F0Term:
 def summary(hertz: Tensor) -> Tensor:
     """F0 [..., F] in Hz -> [..., QUANTILES + 1]: quantiles of log2 F0 of voiced frames, voicing rate.
 
-    Taken in the middle of QUANTILES equal parts, so that the mean absolute difference of two
-    summaries is the 1-Wasserstein distance of the two sets of frames, up to the width of a part.
-    All zero without a voiced frame.
+    Taken in the middle of QUANTILES equal parts of the INNER share, so that the mean absolute
+    difference of two summaries is the 1-Wasserstein distance of the two sets of frames without
+    their tails, up to the width of a part. All zero without a voiced frame.
     """
     voiced = hertz > VOICED
     count = voiced.sum(-1, keepdim=True)
     ordered = torch.where(voiced, hertz.clamp_min(VOICED).log2(), math.inf).sort(-1).values
-    middle = (torch.arange(QUANTILES, device=hertz.device) + 0.5) / QUANTILES
+    middle = (1 - INNER) / 2 + INNER * (torch.arange(QUANTILES, device=hertz.device) + 0.5) / QUANTILES
     values = ordered.gather(-1, (middle * count).long()).masked_fill(count == 0, 0.0)
     index = torch.arange(hertz.shape[-1], device=hertz.device)
     first = torch.where(voiced, index, hertz.shape[-1]).amin(-1, keepdim=True)
