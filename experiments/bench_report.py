@@ -67,7 +67,7 @@ def model(path: Path) -> str:
         cells = []
         for budget in BUDGETS:
             steps = budget // popsize // EVERY
-            reached = steps and budget <= generations * popsize
+            reached = steps and budget < (generations + 1) * popsize
             cells.append(f"{statistics.mean(max(r['scores'][:steps]) for r in rows):.1f}" if reached else "")
         last = statistics.mean(row["sigma"] for row in rows)
         lines.append(f"| {dim} | {kind} | {popsize} | {sigma} | {' | '.join(cells)} | {last:.3f} |")
