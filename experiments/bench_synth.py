@@ -1,0 +1,229 @@
+"""How fast a population of voices is spoken, against a loop of stock calls, and what bounds it.
+
+    python experiments/bench_synth.py                              # both models, on this CPU
+    python experiments/bench_synth.py --device cuda --precision exact fast
+    python experiments/bench_synth.py --models mini --batches 16 --repeats 9
+
+Both sides speak the same styles in the same run, in turn; every repeat draws new styles around one
+voice, as a fit does, so that lengths never repeat. The loop speaks a few of a batch's items.
+Kokoro-82M has random weights: its cost is that of the real one. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from coconut.synthesis import Synthesizer
+from coconut.synthesis.batches import padding_share
+from coconut.synthesis.budget import peak_bytes
+from coconut.synthesis.synthesizer import SAMPLE_RATE, WASTE
+from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles
+
+WINDOW = (30, 45, 60)  # phonemes of the texts of a window
+HEADER = (
+    "model", "precision", "popsize", "phonemes", "audio s", "loop x", "batch x", "ratio", "prosody %",
+    "padding %", "peak MiB", "GFLOP/s", "ceiling %",
+)  # fmt: skip
+
+
+@dataclass
+class Ceiling:
+    """What this machine reaches at most, in this run."""
+
+    gflops: dict[str, float]
+    copy: float
+
+    @classmethod
+    def measure(cls, device: torch.device) -> Ceiling:
+        size = 8192 if device.type == "cuda" else 2048
+        found = {}
+        for name, dtype in (("exact", torch.float32), ("fast", torch.bfloat16)):
+            a = torch.randn(size, size, device=device, dtype=dtype)
+            matmul = 2 * size**3 / fastest(partial(torch.mm, a, a), device) / 1e9
+            x = torch.randn(4, 256, 1, 4096, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            w = torch.randn(256, 256, 1, 11, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            work = 2 * 4 * 256 * 256 * 11 * 4096
+            conv = work / fastest(partial(torch.conv2d, x, w, padding=(0, 5)), device) / 1e9
+            found[name] = max(matmul, conv)
+            print(f"ceiling {name} ({dtype}): matmul {matmul:,.0f} GFLOP/s, convolution {conv:,.0f} GFLOP/s")
+        source = torch.empty(1 << 28 if device.type == "cuda" else 1 << 26, device=device)
+        target = torch.empty_like(source)
+        copy = 8 * source.numel() / fastest(lambda: target.copy_(source), device) / 1e9
+        print(f"ceiling copy: {copy:,.0f} GB/s\n")
+        return cls(found, copy)
+
+
+clock = time.perf_counter
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    wait(device)
+    start = clock()
+    result = work()
+    wait(device)
+    return clock() - start, result
+
+
+def fastest(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> float:
+    work()
+    return min(seconds(work, device)[0] for _ in range(repeats))
+
+
+class Bench:
+    def __init__(self, args: argparse.Namespace, name: str, ceiling: Ceiling) -> None:
+        self.args, self.name, self.ceiling = args, name, ceiling
+        self.device = torch.device(args.device)
+        self.model = random_model(kokoro_config() if name == "kokoro" else None).to(self.device)
+        self.synths = {p: Synthesizer(self.model, precision=p) for p in args.precision}
+        self.work_per_frame = self._work_per_frame()
+        print(
+            f"{name}: {self.work_per_frame * 40 / 1e9:.2f} GFLOP per second of audio (stock, recurrences not counted)"
+        )
+        for precision, synth in self.synths.items():
+            synth.prosody(synth.prepare(["a"]), random_styles(1, 1))
+            size, frames = synth.budget.bytes_per_frame / 1024, synth.budget.frames
+            print(
+                f"{name} {precision} (in effect: {synth.precision}): {size:.0f} KiB a frame, "
+                f"{frames} frames a batch, warm-up {synth.warmup_seconds:.1f} s"
+            )
+
+    def texts(self, counts: tuple[int, ...]) -> list[str]:
+        return [random_phonemes(count, 1000 + i, self.model.vocab) for i, count in enumerate(counts)]
+
+    def styles(self, popsize: int, texts: int, seed: int) -> Tensor:
+        """A population around one voice."""
+        centre = random_styles(1, texts, seed=77, std=0.2)
+        return (centre + 0.15 * random_styles(popsize, texts, seed=seed, std=0.2)).to(self.device)
+
+    def _work_per_frame(self) -> float:
+        phonemes = self.texts((30,))[0]
+        style = self.styles(1, 1, 0)[0, 0][None]
+        with FlopCounterMode(display=False) as counter:
+            wave = self.model(phonemes, style)
+        return counter.get_total_flops() / (len(wave) / 600)
+
+    def loop(self, phonemes: list[str], styles: Tensor, items: int) -> float:
+        """Audio seconds of stock calls one after another."""
+        samples = 0
+        for p in range(items):
+            u = p % len(phonemes)
+            samples += len(self.model(phonemes[u], styles[(p * 7) % len(styles), u][None]))
+        return samples / SAMPLE_RATE
+
+    def row(self, precision: str, popsize: int, counts: tuple[int, ...]) -> None:
+        synth, phonemes, device = self.synths[precision], self.texts(counts), self.device
+        script = synth.prepare(phonemes)
+        rows = []
+        first = self.styles(popsize, len(counts), 1)
+        took, audio = seconds(lambda: synth(script, first[: max(1, min(4, popsize))]), device)
+        spoken = float(audio.lens.sum()) / SAMPLE_RATE
+        expected = took / spoken * float(audio.lens.float().mean()) * popsize * len(counts) / SAMPLE_RATE
+        label = f"| {self.name} | {precision} | {popsize} | {'+'.join(map(str, counts))} |"
+        if expected > self.args.cell:
+            print(f"{label} skipped: about {expected:.0f} s |")
+            return
+        for repeat in range(self.args.repeats + 1):
+            styles = self.styles(popsize, len(counts), 2 + repeat)
+            loop_s, looped = seconds(partial(self.loop, phonemes, styles, self.args.loop), device)
+            prosody_s, prosody = seconds(partial(synth.prosody, script, styles), device)
+            decode_s, audio = seconds(partial(synth.decode, script, prosody, styles), device)
+            spoken = float(audio.lens.sum()) / SAMPLE_RATE
+            rows.append((looped / loop_s, spoken / (prosody_s + decode_s), prosody_s / (prosody_s + decode_s), spoken))
+        rows = rows[1:]  # the first plans its convolutions
+        loop_x, batch_x, share, spoken = (statistics.median(column) for column in zip(*rows, strict=True))
+        ratio = statistics.median(batch / loop for loop, batch, *_ in rows)
+        frames = prosody.frames.flatten().tolist()
+        padding = padding_share(frames, synth.budget.frames, WASTE)
+        peak = "-"
+        if device.type == "cuda" or expected < self.args.cell / 4:
+            peak = f"{peak_bytes(lambda: synth(script, styles), device) / 2**20:,.0f}"
+        rate = batch_x * 40 * self.work_per_frame / 1e9
+        print(
+            f"{label} {spoken:.0f} | {loop_x:.1f} | {batch_x:.1f} | {ratio:.2f} | {100 * share:.0f} | "
+            f"{100 * padding:.0f} | {peak} | {rate:,.0f} | {100 * rate / self.ceiling.gflops[synth.precision]:.0f} |",
+            flush=True,
+        )
+
+
+def table(title: str) -> None:
+    print(f"\n### {title}\n\n| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
+
+
+def profile(bench: Bench, precision: str) -> None:
+    """Where a batch of 16 x 3 spends its time."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    synth = bench.synths[precision]
+    script, styles = synth.prepare(bench.texts(WINDOW)), bench.styles(16, len(WINDOW), 1)
+    synth(script, styles)
+    kinds = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if bench.device.type == "cuda" else [ProfilerActivity.CPU]
+    with profiler(activities=kinds) as found:
+        synth(script, styles)
+        wait(bench.device)
+    order = "self_cuda_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    print(f"\n{bench.name} {precision}\n", found.key_averages().table(sort_by=order, row_limit=20))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--models", nargs="+", default=["mini", "kokoro"], choices=["mini", "kokoro"])
+    parser.add_argument("--precision", nargs="+", default=["exact"], choices=["exact", "fast"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[4, 16, 64, 256], help="popsizes")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--loop", type=int, default=6, help="stock calls per repeat")
+    parser.add_argument("--cell", type=float, default=60.0, help="skip a cell whose batch takes longer, in seconds")
+    parser.add_argument("--threads", type=int, default=None, help="of torch, the same for both sides")
+    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall: for a machine with other work")
+    parser.add_argument("--growth", action="store_true", help="also: cost as length and window grow")
+    parser.add_argument("--profile", action="store_true")
+    args = parser.parse_args()
+    if args.cpu_time:
+        global clock
+        clock = time.process_time
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+    print(f"{machine}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    ceiling = Ceiling.measure(device)
+    benches = [Bench(args, name, ceiling) for name in args.models]
+    table(f"Popsize: {len(WINDOW)} texts; x is seconds of audio per second")
+    for bench in benches:
+        for precision in args.precision:
+            for popsize in args.batches:
+                bench.row(precision, popsize, WINDOW)
+    if args.growth:
+        table("Length and window: popsize 16")
+        for bench in benches:
+            for counts in ((10,), (30,), (90,), (270,), (40,) * 2, (40,) * 4, (40,) * 8):
+                bench.row(args.precision[0], 16, counts)
+    if args.profile:
+        for bench in benches:
+            for precision in args.precision:
+                profile(bench, precision)
+
+
+if __name__ == "__main__":
+    main()
