@@ -14,6 +14,7 @@ from bench_peers import solvers
 
 Row = dict[str, Any]
 OURS = "coconut"
+COLOURS = {OURS: "tab:red", "pycma": "tab:blue", "cmaes": "tab:orange", "evotorch": "tab:green"}
 BUDGETS = (640, 1600, 3200, 14_400)  # evaluations at which the model is read
 
 
@@ -75,29 +76,33 @@ def model(path: Path) -> str:
 
 
 def draw_ecdf(path: Path, out: Path, targets: list[float]) -> None:
-    """Share of (function, target, seed) reached against evaluations / D, one panel a kind."""
+    """Share of (function, target, seed) reached against evaluations / D, one panel a kind.
+
+    A panel shows the functions that all of its solvers ran.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [row for row in read(path) if row["key"][3] == 20]
-    kinds = [k for k in ("cmaes", "sepcmaes", "snes", "xnes") if any(r["key"][0] == k for r in rows)]
-    figure, panels = plt.subplots(
-        1, max(1, len(kinds)), figsize=(4 * max(1, len(kinds)), 3.6), sharey=True, squeeze=False
-    )
-    for panel, kind in zip(panels[0], kinds, strict=True):
-        mine = [row for row in rows if row["key"][0] == kind]
-        peers = list(dict.fromkeys(row["key"][1] for row in mine))
-        for peer in peers:
-            runs = [row for row in mine if row["key"][1] == peer]
-            hits = sorted(hit / 20 for row in runs for hit in row["hits"])
-            total = len(runs) * len(targets)
-            panel.step(hits, [(i + 1) / total for i in range(len(hits))], label=peer, lw=2 if peer == OURS else 1)
+    kinds = ("cmaes", "sepcmaes", "snes", "xnes")
+    figure, panels = plt.subplots(1, len(kinds), figsize=(16, 3.8), sharey=True)
+    for panel, kind in zip(panels, kinds, strict=True):
+        runs: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for row in read(path):
+            if row["key"][0] == kind and row["key"][3] == 20:
+                runs[row["key"][1]][row["key"][2]].append(row)
+        shared = set.intersection(*(set(functions) for functions in runs.values())) if runs else set()
+        for peer, functions in runs.items():
+            rows = [row for name in shared for row in functions[name]]
+            hits = sorted(hit / 20 for row in rows for hit in row["hits"])
+            shares = [(i + 1) / (len(rows) * len(targets)) for i in range(len(hits))]
+            panel.step(hits, shares, label=peer, color=COLOURS[peer], lw=2 if peer == OURS else 1)
         panel.set(xscale="log", title=f"{kind}, D = 20", xlabel="evaluations / D", xlim=(1, None), ylim=(0, 1.02))
+        panel.text(0.97, 0.03, "\n".join(sorted(shared)), transform=panel.transAxes, fontsize=7, ha="right")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
-    panels[0][0].set_ylabel("share of targets 1e2 ... 1e-8 reached")
+    panels[0].set_ylabel("share of targets 1e2 ... 1e-8 reached")
     figure.tight_layout()
     figure.savefig(out, dpi=110)
 
