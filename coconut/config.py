@@ -31,7 +31,7 @@ class EsConfig:
     """The evolution strategy. Genomes are whitened, so sigma 1 is the spread of the stock voices."""
 
     kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk")
-    sigma: float = option(0.3, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3)
+    sigma: float = option(0.2, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3)
     popsize: int = option(16, "candidates per generation", 2, 65536)
     rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0)
     mirrored: bool = option(False, "sample in mirrored pairs")
