@@ -162,7 +162,7 @@ class Bridge(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         _tell("ended", ticket(trial), why_failed(trial))
 
-    def on_trialwhy_failed(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         _tell("ended", ticket(trial), why_failed(trial))
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
