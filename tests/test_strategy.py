@@ -259,6 +259,7 @@ def test_a_state_that_does_not_fit_is_refused(change, word):
         ({"popsize": 1}, "popsize"),
         ({"popsize": -3}, "popsize"),
         ({"popsize": 2.5}, "popsize"),
+        ({"popsize": float("nan")}, "popsize"),
         ({"kind": "cosyne", "popsize": 3}, "at least 4"),
         ({"sigma": 0.0}, "sigma"),
         ({"sigma": -1.0}, "sigma"),

@@ -10,6 +10,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -87,7 +88,8 @@ class Strategy(ABC):
 
         `x` need not be what `ask` gave, nor in its order. NaN and infinite losses rank worst,
         as do candidates that are not finite themselves; a generation in which all losses are
-        equal or none is finite leaves the distribution as it is, the latter with one warning.
+        equal or none is finite leaves the distribution as it is, the latter with one warning
+        (at once on the CPU, with the next `state_dict` on other devices, which are not waited for).
         Raises InputError where a shape is wrong.
         """
         x, losses = self._clean(*self._received(x, losses))
@@ -139,11 +141,12 @@ class Strategy(ABC):
                     f"tensor of shape {list(mine.shape)}."
                 )
             restored[name] = value
-        if state["generator"].numel() != self._generator.get_state().numel():
+        generator = state.get("generator")
+        if not isinstance(generator, Tensor) or generator.numel() != self._generator.get_state().numel():
             raise InputError("The random state was saved on another kind of device; resume on that kind.")
         for name, value in restored.items():
             setattr(self, name, value.detach().to(self._mean.device, copy=True))
-        self._generator.set_state(state["generator"].cpu())
+        self._generator.set_state(generator.cpu())
         self.generation = int(state["generation"])
 
     @abstractmethod
@@ -246,7 +249,7 @@ def _checked_mean(mean: Tensor) -> Tensor:
 def _checked_popsize(popsize: int | None, dim: int) -> int:
     if popsize is None:
         return default_popsize(dim)
-    if isinstance(popsize, bool) or int(popsize) != popsize or popsize < 2:
+    if isinstance(popsize, bool) or not isinstance(popsize, Integral) or popsize < 2:
         raise InputError(f"popsize is {popsize}; it must be a whole number of at least 2.")
     return int(popsize)
 

@@ -4,13 +4,13 @@ Rubinstein: The Cross-Entropy Method for Combinatorial and Continuous Optimizati
 Methodology and Computing in Applied Probability 1 (1999) 127-190. Of P candidates the best
 round(rho P) are the elites E; mean and variances move to theirs:
 
-    m' <- mean of E               s^2 <- (1 - a) s^2 + a * mean over E of (x - m)^2
+    m' <- mean of E        s^2 <- (1 - a) s^2 + a * mean over E of (x - m)^2,        a = |E| / (|E| + n)
 
 Two departures keep it from collapsing before the optimum. The variance is taken about the
 *old* mean (Hansen, arXiv:1604.00772, section 3.1): var about m = var about m' + (m' - m)^2, so
 the spread never falls below the step just made, one elite included. And it is smoothed (de Boer
-et al., Annals of Operations Research 134 (2005) 19-67, section 3.4) with a rate that grows with
-the number of elites.
+et al., Annals of Operations Research 134 (2005) 19-67, section 3.4), with a rate `a` that was
+chosen by bench: |E| / (|E| + sqrt n) collapsed under noise, |E| / (|E| + 4 n) was four times slower.
 """
 
 from __future__ import annotations
