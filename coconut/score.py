@@ -14,8 +14,10 @@ The score is the weighted geometric mean of four parts, each in (0, 1], times 10
 
 A geometric mean lets no part make up for another that is lost. Distances are averaged over
 utterances first. Nothing saturates: every part keeps falling with its distance, and gaining 1%
-of a part gains its weight in percent of the score. Synthesis noise is the synthesizer's, by
-seed, so that a genome always has the same score. A voice that is not finite scores 0.
+of a part gains its weight in percent of the score. Among good voices log-mel moves it most: from
+0.60 to 0.45 nepers the score gains 14%, from a cosine of 0.80 to 0.90 it gains 9%. Synthesis
+noise is the synthesizer's, by seed, so that a genome always has the same score. A voice that is
+not finite scores 0.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from coconut.synthesis import Synthesizer
 
 STRANGER = 0.5  # GE2E cosine of different speakers: 0.54 on average
 CORNER = 20.0  # S: the corner spans about 0.1 of cosine
-LOGMEL_SCALE = 1.0  # nepers; 0.12 is a fresh noise draw, 1.0 an unrelated voice on the same text
+LOGMEL_SCALE = 0.5  # nepers; 0.06 is the right voice with fresh noise, 0.55 a good fit, 1.0 a stranger
 F0_SCALE = 0.5  # octaves; 0.1 is one and a fifth semitones
 DURATION_SCALE = 0.5  # 0.1 is 10% too fast or slow
 WEIGHTS = {"speaker": 0.3, "logmel": 0.45, "f0": 0.15, "duration": 0.1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Synthesis:
     def logmel(self) -> tuple[Tensor, Tensor]:
         """(log-mel [B, 80, F], frames [B]) of `speech`."""
         wav, lens = self.speech
-        mel = LogMel().to(wav.device)
+        mel = _logmel(wav.device)
         return chunked(lambda part, size: mel(part, size)[0], wav, lens), mel.frames(lens)
 
     def embeddings(self, encoder: SpeakerEncoder) -> Tensor:
@@ -67,6 +67,11 @@ class Synthesis:
         if id(encoder) not in self._embeddings:
             self._embeddings[id(encoder)] = encoder(*self.speech)
         return self._embeddings[id(encoder)]
+
+
+@cache
+def _logmel(device: torch.device) -> LogMel:
+    return LogMel().to(device)
 
 
 def chunked(function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor) -> Tensor:
