@@ -165,6 +165,34 @@ class Bench:
         )
 
 
+def with_mimi(bench: Bench, precision: str, popsize: int) -> None:
+    """Candidate-seconds per second of a whole generation's heavy part: synthesis and the Mimi term.
+
+    Mimi has random weights; the recordings are one voice of the model itself.
+    """
+    from transformers import MimiConfig, MimiModel
+
+    from coconut.data import Utterance
+    from coconut.losses.mimi import MimiTerm
+    from coconut.losses.synthesis import Synthesis
+
+    synth, phonemes, device = bench.synths[precision], bench.texts(WINDOW), bench.device
+    script = synth.prepare(phonemes)
+    audio = synth(script, bench.styles(1, len(WINDOW), 0))
+    term = MimiTerm(device, MimiModel(MimiConfig()))
+    spoken = [wav[:n].cpu() for wav, n in zip(audio.wav[0], audio.lens[0].tolist(), strict=True)]
+    refs = [term.reference(Utterance(str(u), "", p, spoken[u])) for u, p in enumerate(phonemes)]
+    rows = []
+    for repeat in range(bench.args.repeats + 1):
+        styles = bench.styles(popsize, len(WINDOW), 2 + repeat)
+        first, made = seconds(partial(Synthesis.of, synth, script, styles), device)
+        second, _ = seconds(partial(term, refs, made), device)
+        rows.append((float(made.audio.lens.sum()) / SAMPLE_RATE, first, second))
+    total = statistics.median(audio / (a + b) for audio, a, b in rows[1:])
+    share = statistics.median(b / (a + b) for _, a, b in rows[1:])
+    print(f"| {bench.name} | {precision} | {popsize} | {total:.1f} | {100 * share:.0f} |", flush=True)
+
+
 def table(title: str) -> None:
     print(f"\n### {title}\n\n| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
 
@@ -197,6 +225,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="of torch, the same for both sides")
     parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall: for a machine with other work")
     parser.add_argument("--growth", action="store_true", help="also: cost as length and window grow")
+    parser.add_argument("--mimi", action="store_true", help="also: synthesis with the Mimi term")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     if args.cpu_time:
@@ -219,6 +248,14 @@ def main() -> None:
         for bench in benches:
             for counts in ((10,), (30,), (90,), (270,), (40,) * 2, (40,) * 4, (40,) * 8):
                 bench.row(args.precision[0], 16, counts)
+    if args.mimi:
+        print(
+            "\n### With the Mimi term\n\n| model | precision | popsize | candidate s / s | Mimi % |\n|---|---|---|---|---|"
+        )
+        for bench in benches:
+            for precision in args.precision:
+                for popsize in args.batches:
+                    with_mimi(bench, precision, popsize)
     if args.profile:
         for bench in benches:
             for precision in args.precision:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coconut.synthesis import elementwise, ragged
 from coconut.synthesis.layers import Conv, ResBlock, SnakeBlock, StyleBank, Up, adain_snake
-from coconut.synthesis.precision import Precision, tensor_cores
+from coconut.synthesis.precision import Fused, Precision, tensor_cores
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.source import SineSource
 from coconut.synthesis.stft import Stft
@@ -64,7 +64,7 @@ class Generator:
         self.stft = Stft(module.stft, weight.dtype, weight.device)
         self.rates = [up.stride[0] for up in module.ups]
         dtype = precision.convolutions
-        fused = torch.compile(adain_snake, dynamic=True) if precision.compiled else adain_snake
+        fused = Fused(adain_snake, precision.compiled)
         self.ups = [Up(up, dtype) for up in module.ups]
         self.noise_convs = [Conv(conv) for conv in module.noise_convs]
         self.noise_blocks = [SnakeBlock(block, bank, dtype, fused) for block in module.noise_res]

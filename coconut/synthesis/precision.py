@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from coconut.config import InputError
 
@@ -48,6 +50,28 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
         has = torch.cpu.get_capabilities()
         return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return False
+
+
+class Fused:
+    """A function of tensors, compiled into few kernels where that works; if not, it says so and runs plainly."""
+
+    def __init__(self, function: Callable[..., Tensor], compiled: bool) -> None:
+        self.plain = function
+        self.function = torch.compile(function, dynamic=True) if compiled else function
+
+    def __call__(self, *args: Any) -> Tensor:
+        if self.function is self.plain:
+            return self.plain(*args)
+        try:
+            return self.function(*args)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            warnings.warn(
+                f"torch.compile is of no use here ({type(error).__name__}): running uncompiled.", stacklevel=2
+            )
+            self.function = self.plain
+            return self.plain(*args)
 
 
 @contextlib.contextmanager
