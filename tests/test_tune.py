@@ -295,7 +295,7 @@ def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_pat
     out, code = drive(tmp_path, {}, trials=4, again=True)
     assert code == 0
     assert out["how"] == "complete"
-    assert [t["status"] for t in out["trials"]] == ["finished"] * 4
+    assert [(t["status"], t["error"]) for t in out["trials"]] == [("finished", None)] * 4
     assert [t["preset"] for t in out["trials"]] == ["seed", "default", "", ""]
     assert all(t["generations"] == list(range(len(t["generations"]))) for t in out["trials"])
     assert all(t["voice"] for t in out["trials"])
@@ -352,6 +352,7 @@ def driver():
     trials = [
         {
             "status": o.status,
+            "error": o.error,
             "preset": o.ticket.preset,
             "generations": [row["generation"] for row in o.rows],
             "best": o.rows[-1]["best_score"] if o.rows else None,

@@ -96,7 +96,7 @@ def curves(board: Board) -> graph_objects.Figure:
         template="plotly_white",
         height=460,
         margin={"l": 55, "r": 20, "t": 20, "b": 45},
-        xaxis_title="generation",
+        xaxis={"title": "generation", "tickformat": "d", "rangemode": "tozero"},
         yaxis_title="held-out score (0 to 100)",
         legend={"font": {"size": 11}},
     )

@@ -1,0 +1,152 @@
+"""Leaderboard decisions as a table, and a page that holds all it shows."""
+
+import base64
+import csv
+import io
+import json
+import re
+
+import pytest
+import torch
+from rich.console import Console
+
+from coconut import audio, report
+from coconut.config import from_dict
+from coconut.report import Board, Entry, Nearest
+from coconut.report.page import clip
+
+NEAREST = Nearest("af_near", 50.0, {"speaker": 0.5})
+
+
+def rows(scores, seconds=10.0):
+    best = [max(scores[: i + 1]) for i in range(len(scores))]
+    return [
+        {"generation": i, "score": s, "best_score": b, "best_generation": scores.index(b), "audio_seconds": seconds * i,
+         "syntheses": 4 * i, "seconds": 1.0 * i}
+        for i, (s, b) in enumerate(zip(scores, best, strict=True))
+    ]  # fmt: skip
+
+
+def entry(folder, number, scores, status="finished", stop="generations", error=None, voice=True, **settings):
+    home = folder / f"trial_{number:03d}"
+    home.mkdir(parents=True, exist_ok=True)
+    if voice:
+        (home / "voice.pt").write_bytes(b"pack")
+    config = from_dict({"generations": 10, **settings})
+    seconds = settings.get("limit", 10)
+    return Entry(home.name, "seed" if number == 0 else "", config, home, status, stop, rows(scores, seconds), error)
+
+
+def order(*entries):
+    return [int(e.trial[-3:]) for e in report.rank(entries)]
+
+
+# what the trials came to -> their order
+DECISIONS = {
+    "by best score, not by the last": ([(0, [50, 70, 40]), (1, [50, 60, 65])], [0, 1]),
+    "an early stop is no fault": ([(0, [50, 60, 61, 62]), (1, [50, 63], {"stop": "asha"})], [1, 0]),
+    "an unfinished trial counts": ([(0, [50, 60]), (1, [50, 61], {"status": "unfinished", "stop": ""})], [1, 0]),
+    "a failed one comes last": ([(0, [50, 90], {"status": "failed", "error": "rough"}), (1, [50, 51])], [1, 0]),
+    "one that never scored comes last": ([(0, []), (1, [10])], [1, 0]),
+    "of equals the cheaper one": ([(0, [50, 60], {"limit": 20}), (1, [50, 60], {"limit": 5})], [1, 0]),
+    "of equals at equal cost the earlier": ([(1, [50, 60]), (0, [50, 60])], [0, 1]),
+    "a score of nought is a score": ([(0, [0.0]), (1, [], {"status": "failed"})], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_the_order(tmp_path, name):
+    trials, expected = DECISIONS[name]
+    assert order(*(entry(tmp_path, t[0], t[1], **(t[2] if len(t) > 2 else {})) for t in trials)) == expected
+
+
+@pytest.fixture
+def board(tmp_path):
+    entries = [
+        entry(tmp_path, 0, [40, 45, 44], **{"es.sigma": 0.01}),
+        entry(tmp_path, 1, [50, 60, 58, 52], stop="overcooked"),
+        entry(tmp_path, 2, [50, 70], stop="asha", voice=False),
+        entry(tmp_path, 3, [], status="failed", stop="", error="No <data> there.", voice=False),
+    ]
+    wav = 0.1 * torch.sin(torch.arange(12000) * 0.1)
+    for e in entries:
+        for name in ("target_0", "start_0", "voice_0"):
+            if e.voice:
+                audio.save(e.folder / f"{name}.wav", wav)
+    return Board("try", report.rank(entries), NEAREST, 5, 12.5)
+
+
+def test_the_best_is_the_first_that_has_a_voice(board):
+    assert [e.trial[-1] for e in board.entries] == ["2", "1", "0", "3"]
+    assert board.best.trial == "trial_001"
+    assert board.finished == 3
+
+
+def test_records_hold_rank_gain_and_reasons(board):
+    records = board.records()
+    assert [r["rank"] for r in records] == [1, 2, 3, None]
+    assert [r["gain"] for r in records] == [20, 10, -5, None]
+    assert [r["best_generation"] for r in records] == [1, 1, 1, None]
+    assert [r["stop"] for r in records] == ["asha", "overcooked", "generations", "failed"]
+    assert records[2]["preset"] == "seed"
+
+
+def test_the_ledger_counts_what_was_spent_and_saved(board):
+    spent = board.ledger()
+    assert spent["syntheses"] == 4 * (2 + 3 + 1)
+    assert spent["audio_seconds"] == 10 * (2 + 3 + 1)
+    assert spent["generations_saved"] == (10 - 2) + (10 - 3) + (10 - 1)
+    assert spent["seconds"] == 12.5
+
+
+def test_the_files_say_the_same(board, tmp_path):
+    report.write(board, tmp_path / "out")
+    data = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "leaderboard.csv").read_text())))
+    assert [r["trial"] for r in data["leaderboard"]] == [r["trial"] for r in lines]
+    assert data["best"] == "trial_001"
+    assert data["nearest"]["name"] == "af_near"
+    assert float(lines[0]["best_score"]) == 70
+    assert lines[3]["error"] == "No <data> there."
+
+
+def test_the_terminal_table_fits_eighty_columns(board):
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.table(board))
+    text = console.file.getvalue()
+    assert "3 of 5 trials finished" in text
+    for word in ("002", "000 seed", "70.00", "+20.00", "-5.00", "overcooked", "generations", "failed"):
+        assert word in text, text
+    assert "…" not in text
+
+
+def test_the_page_loads_nothing_and_holds_everything(board):
+    text = report.page(board)
+    assert not re.search(r"<(script|link|img|audio)[^>]+(src|href)=\"(?!data:)", text)
+    assert "No &lt;data&gt; there." in text
+    assert text.count("<audio") == 4  # target, start, and the two trials that have a voice
+    figure = json.loads(re.search(r"const figure = (\{.*\});", text).group(1))
+    curves = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
+    assert len(curves) == 3
+    symbols = {trace["name"].split()[0]: trace["marker"]["symbol"] for trace in curves}
+    assert len(set(symbols.values())) == 3
+    assert "+10.00" in text
+
+
+def test_a_sweep_without_any_voice_still_has_a_page(tmp_path):
+    board = Board("none", [entry(tmp_path, 1, [], status="failed", error="no", voice=False)], NEAREST, 1, 1.0)
+    assert board.best is None
+    assert "No trial left a voice" in report.page(board)
+    assert "1 trials" in report.markdown(board)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.5])
+def test_clips_are_at_one_loudness(tmp_path, level):
+    import soundfile
+
+    wav = level * torch.sin(torch.arange(24000) * 0.1)
+    source = clip(audio.save(tmp_path / "a.wav", wav))
+    assert source.startswith("data:audio/ogg;base64,")
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    assert rate == 24000
+    assert (heard**2).mean() ** 0.5 == pytest.approx(audio.LEVEL, rel=0.15)
