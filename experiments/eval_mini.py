@@ -24,10 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "experiments"), str(ROOT)]
 
 import torch  # noqa: E402
+from mini import figures, fits  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
-
-from mini import figures, fits  # noqa: E402
 
 ASSETS = [ROOT / "coconut" / "synthesis" / "assets", ROOT / "coconut" / "assets"]
 
@@ -59,8 +58,8 @@ def main() -> None:
         "words": lambda: figures.words(bench, 12 if options.quick else 60),
         "identity": lambda: figures.identity(bench),
         "lines": lambda: figures.lines(bench, 6 if options.quick else 30),
-        "fit": lambda: fits.withheld(bench, 2 if options.quick else 8),
-        "overcook": lambda: fits.overcook(bench, 2 if options.quick else 8),
+        "fit": lambda: fits.withheld(bench, 2 if options.quick else options.targets),
+        "overcook": lambda: fits.overcook(bench, 2 if options.quick else options.targets),
     }
     console, found = Console(), {}
     try:
@@ -84,6 +83,7 @@ def _options() -> argparse.Namespace:
     choices = ("size", "speed", "pitch", "copy", "words", "identity", "lines", "fit", "overcook")
     parser.add_argument("--only", nargs="+", choices=choices)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--targets", type=int, default=8, help="withheld speakers of fit and overcook")
     parser.add_argument("--step", type=int, default=2, help="pitch and copy use every so many voices")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "mini" / "figures.json")

@@ -1,7 +1,7 @@
 """Make the embedded model from nothing: `python experiments/pretrain_mini.py`.
 
-Speech by espeak-ng (4 hours of 56 speakers, 2 minutes), then the prosody and the acoustic half side by side
-(one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
+Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
+side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
 Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about 1.5 hours on two cores.
 """
 

@@ -44,7 +44,8 @@ def speak(model: kokoro.KModel, pack: torch.Tensor, string: str = HELLO) -> koko
 
 def test_the_vocabulary_is_that_of_kokoro_82m() -> None:
     vocab = mini.config()["vocab"]
-    assert len(vocab) == 114 and len(set(vocab.values())) == 114
+    assert len(vocab) == 114
+    assert len(set(vocab.values())) == 114
     assert {symbol: vocab[symbol] for symbol in KNOWN_IDS} == KNOWN_IDS
     assert max(vocab.values()) < mini.config()["n_token"] == 178
 
@@ -55,7 +56,9 @@ def test_config_is_a_fresh_copy() -> None:
 
 
 def test_a_stock_model_loads_ready_to_infer(model: kokoro.KModel) -> None:
-    assert type(model) is kokoro.KModel and isinstance(model.decoder, Decoder) and model.repo_id == "mini"
+    assert type(model) is kokoro.KModel
+    assert isinstance(model.decoder, Decoder)
+    assert model.repo_id == "mini"
     assert not model.training
     assert all(p.dtype == torch.float32 and not p.requires_grad and p.isfinite().all() for p in model.parameters())
     assert sum(p.numel() for p in model.parameters()) < 4_300_000
@@ -92,17 +95,21 @@ def test_a_config_without_widths_gets_the_stock_decoder() -> None:
 
 def test_missing_assets_name_the_script_that_makes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path)
-    with pytest.raises(InputError, match="experiments/pretrain_mini.py"):
+    with pytest.raises(InputError, match=r"experiments/pretrain_mini\.py"):
         mini.load()
     with pytest.raises(InputError, match="voices"):
         mini.voices()
 
 
 def test_voices_are_smooth_packs_sorted_by_name(packs: dict[str, torch.Tensor]) -> None:
-    assert len(packs) >= 48 and list(packs) == sorted(packs)
+    assert len(packs) >= 48
+    assert list(packs) == sorted(packs)
     for name, pack in packs.items():
-        assert name.startswith("mk_") and pack.shape == (510, 1, 256) and pack.dtype == torch.float32
-        assert pack.isfinite().all() and pack.abs().max() < 5
+        assert name.startswith("mk_")
+        assert pack.shape == (510, 1, 256)
+        assert pack.dtype == torch.float32
+        assert pack.isfinite().all()
+        assert pack.abs().max() < 5
         assert voicepack.roughness(pack) <= 0.0018, name
 
 
@@ -112,7 +119,9 @@ def test_rows_follow_one_profile_over_length(packs: dict[str, torch.Tensor]) -> 
     _, s, v = torch.linalg.svd(rows.transpose(1, 2).reshape(-1, 510), full_matrices=False)
     profile = v[0] * np.sqrt(510) * v[0, 0].sign()
     assert s[0] ** 2 / (s**2).sum() > 0.999
-    assert profile[0] > 5 and 0.7 < profile[50] < 1.7 and profile[300] < -0.2
+    assert profile[0] > 5
+    assert 0.7 < profile[50] < 1.7
+    assert profile[300] < -0.2
     share = float(rows.square().sum() / (stack - stack.mean((0, 1))).square().sum())
     assert 0.005 < share < 0.4
 
@@ -122,7 +131,9 @@ def test_voices_differ(packs: dict[str, torch.Tensor]) -> None:
     distance = torch.cdist(stack, stack).fill_diagonal_(torch.inf)
     assert distance.min() > 0.3
     f0 = sorted(card["f0"] for card in mini.cards())
-    assert f0[0] < 110 and f0[-1] > 280 and len(f0) == len(packs)
+    assert f0[0] < 110
+    assert f0[-1] > 280
+    assert len(f0) == len(packs)
 
 
 def test_cards_describe_every_voice(packs: dict[str, torch.Tensor]) -> None:
@@ -138,21 +149,22 @@ def test_output_is_like_speech(model: kokoro.KModel, packs: dict[str, torch.Tens
     card = mini.cards()[index]
     made = speak(model, packs[card["name"]])
     wav = made.audio
-    assert wav.shape == (600 * int(made.pred_dur.sum()),) and wav.isfinite().all()
+    assert wav.shape == (600 * int(made.pred_dur.sum()),)
+    assert wav.isfinite().all()
     assert 1.0 < len(wav) / 24000 < 4.5
-    assert 0.01 < wav.square().mean().sqrt() < 0.25 and wav.abs().max() < 1.5
+    assert 0.01 < wav.square().mean().sqrt() < 0.25
+    assert wav.abs().max() < 1.5
     f0 = audio.f0(wav[None], torch.tensor([len(wav)]))[0]
     voiced = f0[f0 > 0]
     assert 0.3 < len(voiced) / len(f0) < 0.95
     assert abs(float(voiced.median()) / card["f0"] - 1) < 0.25
 
 
-def test_longer_texts_take_longer_and_short_rows_differ(
-    model: kokoro.KModel, packs: dict[str, torch.Tensor]
-) -> None:
+def test_longer_texts_take_longer_and_short_rows_differ(model: kokoro.KModel, packs: dict[str, torch.Tensor]) -> None:
     pack = packs[next(iter(packs))]
     one, two, four = (speak(model, pack, " ".join([HELLO] * n)).pred_dur.sum().item() for n in (1, 2, 4))
-    assert 1.6 < two / one < 2.6 and 1.6 < four / two < 2.6
+    assert 1.6 < two / one < 2.6
+    assert 1.6 < four / two < 2.6
     assert not torch.equal(pack[0], pack[400])
 
 
@@ -171,9 +183,12 @@ def test_the_demo_target_is_complete_and_short() -> None:
         assert {row["file_name"] for row in rows} == {f.name for f in path.glob("*.ogg")}
         for row in rows:
             info = soundfile.info(path / row["file_name"])
-            assert info.samplerate == 24000 and info.channels == 1 and 1.5 < info.duration < 5.5
+            assert info.samplerate == 24000
+            assert info.channels == 1
+            assert 1.5 < info.duration < 5.5
             assert len(row["transcription"].split()) >= 5
-        assert len(rows) >= 12 and sum(f.stat().st_size for f in path.iterdir()) < 700_000
+        assert len(rows) >= 12
+        assert sum(f.stat().st_size for f in path.iterdir()) < 700_000
 
 
 def test_all_assets_together_stay_small() -> None:
@@ -183,7 +198,7 @@ def test_all_assets_together_stay_small() -> None:
 
 
 @pytest.fixture(scope="module")
-def align():  # noqa: ANN201 - a module
+def align():
     sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
     try:
         from mini import align as module
@@ -194,18 +209,22 @@ def align():  # noqa: ANN201 - a module
 
 @settings(max_examples=50, deadline=None)
 @given(parts=st.lists(st.floats(0, 12), min_size=1, max_size=40))
-def test_whole_frames_keep_every_token_and_stay_near(align, parts: list[float]) -> None:  # noqa: ANN001
+def test_whole_frames_keep_every_token_and_stay_near(align, parts: list[float]) -> None:
     at = np.concatenate([[0.0], np.cumsum(parts)])
     frames = align._integer(at)
-    assert (frames >= 1).all() and frames.sum() == max(round(at[-1]), len(parts))
+    assert (frames >= 1).all()
+    assert frames.sum() == max(round(at[-1]), len(parts))
     if min(parts) >= 1.5:
         assert np.abs(np.cumsum(frames) - at[1:]).max() <= 1.0
 
 
-def test_phoneme_events_become_durations(align) -> None:  # noqa: ANN001
+def test_phoneme_events_become_durations(align) -> None:
     events = [(1.0, "h"), (3.0, "ə"), (5.0, "l"), (8.0, "ˈoʊ"), (16.0, ""), (22.0, "k"), (25.0, "ˈæ"), (32.0, "t")]
     string = "həlˈO, kˈæt"
     found = align.durations(string, [*events, (36.0, "")], 40.0)
     ends = dict(zip(pairwise(["<", *string, ">"]), np.cumsum(found), strict=False))
-    assert found.sum() == 40 and len(found) == len(string) + 2
-    assert abs(ends["O", ","] - 16) <= 1 and abs(ends[" ", "k"] - 22) <= 1 and abs(ends["æ", "t"] - 32) <= 1
+    assert found.sum() == 40
+    assert len(found) == len(string) + 2
+    assert abs(ends["O", ","] - 16) <= 1
+    assert abs(ends[" ", "k"] - 22) <= 1
+    assert abs(ends["æ", "t"] - 32) <= 1

@@ -9,6 +9,7 @@ voiced. At inference the stock source, with a phase of its own, drives the same 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     loop("acoustic", modules, loss, WEIGHTS, steps, folder, {"noise": generator}, rng)
 
 
-def _initialise(model: nn.Module) -> None:
+def _initialise(model: Any) -> None:
     decoder = model.decoder
     source = decoder.generator.m_source.l_linear
     nn.init.constant_(source.weight, 0.3)  # never trained: the stock forward computes the source without gradients
@@ -107,7 +108,7 @@ def _initialise(model: nn.Module) -> None:
     nn.init.constant_(decoder.generator.conv_post.bias[: decoder.generator.post_n_fft // 2 + 1], -3.0)
 
 
-def synthesise(modules: nn.ModuleDict, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+def synthesise(modules: Any, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """Waveforms [B, 600 frames] of a batch's segments, the source in phase with the recording."""
     ids, durations = batch["ids"], batch["durations"]
     lengths = (durations > 0).sum(1)
@@ -122,7 +123,7 @@ def synthesise(modules: nn.ModuleDict, batch: dict[str, Tensor], generator: torc
     return decode(modules["decoder"], asr, batch["f0"], batch["energy"], style, source)
 
 
-def sine_source(f0: Tensor, phase: Tensor, vocoder: nn.Module, generator: torch.Generator) -> Tensor:
+def sine_source(f0: Tensor, phase: Tensor, vocoder: Any, generator: torch.Generator) -> Tensor:
     """kokoro's source with the phase given: f0 [B, 2T] Hz, phase [B, 2T, 3] turns -> [B, 600 T].
 
     Noise: nine independent ones under a linear map are one of standard deviation ||w||.
@@ -139,7 +140,7 @@ def sine_source(f0: Tensor, phase: Tensor, vocoder: nn.Module, generator: torch.
     return torch.tanh(SINE * waves * voiced + level * noise)
 
 
-def decode(decoder: nn.Module, asr: Tensor, f0: Tensor, energy: Tensor, style: Tensor, source: Tensor) -> Tensor:
+def decode(decoder: Any, asr: Tensor, f0: Tensor, energy: Tensor, style: Tensor, source: Tensor) -> Tensor:
     """The stock decoder's forward pass with a given source [B, 600 T]."""
     f0, energy = decoder.F0_conv(f0[:, None]), decoder.N_conv(energy[:, None])
     x = decoder.encode(torch.cat([asr, f0, energy], 1), style)

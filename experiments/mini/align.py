@@ -9,7 +9,7 @@ from misaki.espeak import EspeakFallback
 
 FRAME = 600  # samples at 24 kHz: 40 frames a second
 _VOWELS = set("AIOQWYaeiouæɐɑɒɔəɚɛɜɪʊʌᵊᵻ")
-MARKS = set("ˈˌː ;:,.!?—…\"()“”")
+MARKS = set('ˈˌː ;:,.!?—…"()“”')
 _SHARE = {"ˈ": 0.25, "ˌ": 0.25, "ː": 0.6, " ": 0.25}
 _UNITS = [
     ("aɪ", "I"),

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from coconut.synthesis import mini
 
-from . import data, texts
+from . import align, data, texts
 from .acoustic import SLOPE_REACH
 from .espeak import Espeak
 from .prosody import F0_UNIT
 
-CARD_TEXTS = texts.HELDOUT_SENTENCES[:4]
+CARD_TEXTS = texts.HELDOUT_SENTENCES[:2]
 Halves = dict[str, dict[str, Tensor]]
 
 
@@ -75,7 +75,11 @@ def _voices(halves: Halves) -> dict[str, Tensor]:
     heard, said = halves["acoustic"], halves["prosody"]
     base = torch.cat([heard["styles.base"], said["styles.base"]], 1)
     slope = torch.cat([heard["styles.slope"] * SLOPE_REACH, said["styles.slope"]], 1)
-    return {"base": base.half(), "slope": slope.half(), "profile": torch.from_numpy(data.profile(np.arange(510.0))).float()}
+    return {
+        "base": base.half(),
+        "slope": slope.half(),
+        "profile": torch.from_numpy(data.profile(np.arange(510.0))).float(),
+    }
 
 
 def _sex(kind: str, f0: float) -> str:
@@ -89,7 +93,7 @@ def _measure(cards: list[dict[str, Any]]) -> None:
     """Add to each card sex, median F0 (Hz) and the rate (phonemes a second) of the voice on held-out texts."""
     model, packs = mini.load(), mini.voices()
     for card in track(cards, "measuring voices"):
-        strings = [data.align.phonemes(text, card["accent"]) for text in CARD_TEXTS]
+        strings = [align.phonemes(text, card["accent"]) for text in CARD_TEXTS]
         tracks, seconds = [], 0.0
         for k, string in enumerate(strings):
             with torch.random.fork_rng(devices=[]):
@@ -99,7 +103,7 @@ def _measure(cards: list[dict[str, Any]]) -> None:
             f0 = data.f0_track(wav, 55, 500)
             tracks.append(f0[f0 > 0])
             seconds += float(made.pred_dur[1:-1].sum()) / 40
-        letters = sum(c not in data.align.MARKS and c not in "ˈˌː" for string in strings for c in string)
+        letters = sum(c not in align.MARKS and c not in "ˈˌː" for string in strings for c in string)
         voiced = np.concatenate(tracks)
         card["f0"] = round(float(np.median(voiced)), 1) if len(voiced) else 0.0
         card["sex"] = _sex(card["kind"], card["f0"])

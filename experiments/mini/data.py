@@ -6,6 +6,7 @@ stopped. Everything is drawn from one seed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -142,9 +143,7 @@ def load(folder: Path, name: str) -> list[Utterance]:
         t = int(d.sum())
         half = slice(2 * frame, 2 * (frame + t))
         pcm = parts["pcm"][FRAME * frame : FRAME * (frame + t)]
-        found.append(
-            Utterance(text, string, d, pcm, parts["f0"][half], parts["energy"][half], parts["phase"][half])
-        )
+        found.append(Utterance(text, string, d, pcm, parts["f0"][half], parts["energy"][half], parts["phase"][half]))
         token, frame = token + n, frame + t
     return found
 
@@ -219,7 +218,7 @@ def _timbre(espeak: Espeak, speaker: Speaker) -> np.ndarray:
     wav = np.concatenate([m[2] for m in made if m])
     hz, power = scipy.signal.welch(wav, SAMPLE_RATE, nperseg=1024)
     edges = np.geomspace(90, 8000, 25)
-    bands = [power[(hz >= a) & (hz < max(b, a + 24))].mean() for a, b in zip(edges, edges[1:], strict=False)]
+    bands = [power[(hz >= a) & (hz < max(b, a + 24))].mean() for a, b in itertools.pairwise(edges)]
     db = 10 * np.log10(np.array(bands) + 1e-12)
     f0 = np.sqrt(speaker.pitch[0] * speaker.pitch[1])
     return np.array([*(db - db.mean()), np.log(f0), np.log(len(wav))])
@@ -230,7 +229,7 @@ def _make(job: tuple[Path, Speaker, int]) -> None:
     index = [s.name for s in speakers(folder)].index(speaker.name)
     spoken = texts.texts(np.random.default_rng([seed, index]))
     made = speak(Espeak(), speaker, spoken)
-    parts = {
+    parts: dict[str, Any] = {
         "texts": np.frombuffer(json.dumps([(u.text, u.phonemes) for u in made]).encode(), np.uint8),
         "durations": np.concatenate([u.durations for u in made]).astype(np.uint16),
         "pcm": np.concatenate([u.pcm for u in made]),

@@ -24,6 +24,7 @@ from coconut.synthesis import mini
 
 from . import align, data, texts
 from .espeak import Espeak
+from .speakers import Speaker
 
 RATE = data.SAMPLE_RATE
 Figures = dict[str, Any]
@@ -45,7 +46,7 @@ class Bench:
         return mini.voices()
 
     @cached_property
-    def cast(self) -> dict[str, data.Speaker]:
+    def cast(self) -> dict[str, Speaker]:
         return {s.name: s for s in data.speakers(self.folder)}
 
     @cached_property
@@ -117,7 +118,11 @@ def pitch(bench: Bench) -> Figures:
             found = data.f0_track(wav, 50, 550)
             on = driven > 40
             hit = np.abs(found - driven) < 0.15 * driven
-            hits, voiced, both = hits + int((hit & on).sum()), voiced + int(on.sum()), both + int((on & (found > 0)).sum())
+            hits, voiced, both = (
+                hits + int((hit & on).sum()),
+                voiced + int(on.sum()),
+                both + int((on & (found > 0)).sum()),
+            )
             per_kind.setdefault(bench.cast[voice].kind, []).append(float((hit & on).sum() / max(1, on.sum())))
             ours.append(wav)
             theirs.append(wav_of(bench.recording(voice, text)))
@@ -176,7 +181,8 @@ def words(bench: Bench, sentences: int = 60) -> Figures:
     slots = " ".join("(" + " | ".join(slot) + ")" for slot in texts.GRAMMAR)
     rng = np.random.default_rng(5)
     wrong = {"mini": 0, "espeak": 0}
-    total, by_voice = 0, {}
+    total = 0
+    by_voice: dict[str, dict[str, int]] = {}
     names = list(bench.voices)
 
     def recognise(wav: np.ndarray) -> list[str]:

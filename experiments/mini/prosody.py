@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,13 +67,13 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     loop("prosody", modules, loss, WEIGHTS, steps, folder, {"noise": generator}, rng)
 
 
-def _initialise(model: nn.Module) -> None:
+def _initialise(model: Any) -> None:
     predictor = model.predictor
     nn.init.constant_(predictor.duration_proj.linear_layer.bias, -2.9)  # sigmoid * 50 = 2.6 frames
     nn.init.constant_(predictor.F0_proj.bias, 0.8)
 
 
-def _loss(modules: nn.ModuleDict, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]]) -> Losses:
+def _loss(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]]) -> Losses:
     pad = torch.nn.utils.rnn.pad_sequence
     speaker = torch.tensor([item[0] for item in items])
     ids = pad([item[1] for item in items], batch_first=True)
@@ -104,7 +105,7 @@ def _padded(tracks: list[Tensor], length: int) -> Tensor:
 
 
 def prosody(
-    modules: nn.ModuleDict, ids: Tensor, lengths: Tensor, durations: Tensor, frames: int, style: Tensor
+    modules: Any, ids: Tensor, lengths: Tensor, durations: Tensor, frames: int, style: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predicted durations [B, N] and the encodings expanded by the true ones [B, C, frames]."""
     absent = torch.arange(ids.shape[1]) >= lengths[:, None]

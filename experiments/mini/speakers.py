@@ -48,7 +48,7 @@ def draw(rng: Rng, name: str) -> Speaker:
     _, pitch, formant, rate, breath, voicing = _KINDS[kind]
 
     def uniform(bounds: tuple[int, int]) -> int:
-        return int(round(rng.uniform(*bounds)))
+        return round(rng.uniform(*bounds))
 
     base, scale = uniform(pitch), rng.uniform(*formant)
     lines = [f"gender {'male' if scale < 104 else 'female'}"]

@@ -1,5 +1,6 @@
 """What the speakers of mini's training data say, and what they never say (kept for the evaluation)."""
 
+# ruff: noqa: SIM905 - word lists read better so
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -112,7 +113,9 @@ ADVERBS = "again today slowly quickly often together outside yesterday quietly a
 NUMBERS = "one two three four five six seven eight nine ten eleven twelve twenty thirty fifty sixty ninety".split()
 SMALL = "the a this that some every no our your their his her from with under over into for and but or if".split()
 
-_ONSETS = "b bl br ch d dr f fl fr g gl gr h j k kl kr l m n p pl pr r s sh sk sl sm sn sp st str t th tr v w y z".split()
+_ONSETS = (
+    "b bl br ch d dr f fl fr g gl gr h j k kl kr l m n p pl pr r s sh sk sl sm sn sp st str t th tr v w y z".split()
+)
 _NUCLEI = "a e i o u ee oo ai ay oa ou ow oy ar er or ir aw ea ie".split()
 _CODAS = ["", *"b ck d f ft g l ld lt m mp n nd ng nk nt p pt r rd rk s sh sk st t th v x z ge tch".split()]
 

@@ -29,7 +29,7 @@ class Styles(nn.Module):
 
     def __init__(self, speakers: int, noise: float, generator: torch.Generator, reach: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("reach", torch.tensor(reach), persistent=False)
+        self.reach = reach
         self.base = nn.Parameter(torch.randn(speakers, 128, generator=generator) * 0.1)
         self.slope = nn.Parameter(torch.zeros(speakers, 128))
         self.noise = noise
@@ -67,7 +67,7 @@ def loop(
     """Train `modules` for so many steps in all, from the last checkpoint of `name` if there is one.
 
     loss(step) gives the terms, weights their sum. The entry "styles" learns at 5e-3, the rest at `rate`; both
-    fall along a cosine to a hundredth. A checkpoint is written every so many seconds, at the end, on Ctrl-C and on SIGTERM.
+    fall along a cosine to a hundredth. A checkpoint comes every so many seconds, at the end, on Ctrl-C and SIGTERM.
     """
     path = folder / f"{name}.pt"
     groups = [
