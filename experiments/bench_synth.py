@@ -249,9 +249,8 @@ def main() -> None:
             for counts in ((10,), (30,), (90,), (270,), (40,) * 2, (40,) * 4, (40,) * 8):
                 bench.row(args.precision[0], 16, counts)
     if args.mimi:
-        print(
-            "\n### With the Mimi term\n\n| model | precision | popsize | candidate s / s | Mimi % |\n|---|---|---|---|---|"
-        )
+        print("\n### With the Mimi term\n\n| model | precision | popsize | candidate s / s | Mimi % |")
+        print("|---|---|---|---|---|")
         for bench in benches:
             for precision in args.precision:
                 for popsize in args.batches:
