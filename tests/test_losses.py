@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +135,16 @@ def test_logmel_hears_the_order_of_sounds_and_spectral_does_not(terms):
     other = sentence([0, 1, 2, 3], scale=1.2)
     assert value(terms["logmel"], wav, turned) > value(terms["logmel"], wav, other)
     assert value(terms["spectral"], wav, turned) < value(terms["spectral"], wav, other)
+
+
+@pytest.mark.parametrize("name", ["logmel", "spectral"])
+def test_what_a_narrow_recording_cannot_hold_is_not_missed(terms, name):
+    """The recording ends at 8 kHz, as one sampled at 16 kHz does; the candidate goes on to 12."""
+    hiss = 0.004 * torch.randn(len(sentence(ORDER)), generator=torch.Generator().manual_seed(1))
+    wide = sentence(ORDER) + hiss
+    narrow = torch.from_numpy(soxr.resample(soxr.resample(wide.numpy(), 24000, 16000), 16000, 24000))
+    assert value(terms[name], wide, narrow) > 0.15
+    assert value(terms[name], narrow, wide) < 0.3 * value(terms[name], wide, narrow)
 
 
 @given(st.floats(0.4, 2.5))

@@ -65,3 +65,11 @@ class LogMel(nn.Module):
     def frames(self, lens: Tensor) -> Tensor:
         """Frames of items of so many samples."""
         return lens // self.hop + 1
+
+    def heard(self, mel: Tensor) -> Tensor:
+        """[..., n_mels] true up to the highest band that rises a neper above the floor in mel [..., F].
+
+        A recording at 16 kHz holds nothing above 8 kHz, which says nothing about its speaker.
+        """
+        rises = mel.amax(-1) > math.log(self.floor) + 1
+        return rises.flip(-1).cumsum(-1).flip(-1) > 0

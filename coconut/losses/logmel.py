@@ -15,19 +15,24 @@ class LogMelTerm:
     """Mean absolute difference of 80 log-mel bands (nepers) along a banded DTW path.
 
     Both sides are trimmed and brought to one level first, so that level and silence at the ends
-    cost nothing. Order and spectra of sounds count; tempo does not (`duration` judges it).
+    cost nothing, and bands above the recording's own bandwidth are not compared. Order and spectra
+    of sounds count; tempo does not (`duration` judges it).
     """
 
     def __init__(self, device: torch.device | str = "cpu", band: float = BAND) -> None:
         self.mel, self.band, self.device = LogMel().to(device), band, device
 
-    def reference(self, utterance: Utterance) -> Tensor:
-        """Log-mel [80, F]."""
-        return self.mel(*recording(utterance, self.device))[0][0]
+    def reference(self, utterance: Utterance) -> tuple[Tensor, Tensor]:
+        """Log-mel [80, F], and which bands the recording has [80]."""
+        mel = self.mel(*recording(utterance, self.device))[0][0]
+        return mel, self.mel.heard(mel)
 
-    def __call__(self, refs: list[Tensor], syn: Synthesis) -> Tensor:
-        theirs, n = stacked(refs, syn.shape[0])
+    def __call__(self, refs: list[tuple[Tensor, Tensor]], syn: Synthesis) -> Tensor:
+        theirs, n = stacked([mel for mel, _ in refs], syn.shape[0])
+        heard = torch.stack([bands for _, bands in refs]).repeat(syn.shape[0], 1)[..., None]
         ours, m = syn.logmel
+        share = heard.float().mean(1, keepdim=True).clamp_min(1e-6)
+        theirs, ours = (theirs * heard) / share, (ours * heard) / share  # l1 divides by all 80 bands
         rows = max(1, CELLS // (theirs.shape[2] * ours.shape[2]))
         parts = zip(theirs.split(rows), ours.split(rows), n.split(rows), m.split(rows), strict=True)
         return torch.cat([dtw(l1(a, b), i, j, self.band)[0] for a, b, i, j in parts]).unflatten(0, syn.shape)

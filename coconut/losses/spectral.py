@@ -19,7 +19,8 @@ class LongTermSpectra(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(LogMel(n_fft, bands, hop=STEP) for n_fft, bands in RESOLUTIONS)
+        self.scales = [LogMel(n_fft, bands, hop=STEP) for n_fft, bands in RESOLUTIONS]
+        self.parts = nn.ModuleList(self.scales)  # so that they move between devices together
 
     def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
         _, active = activity(wav, lens)
@@ -39,19 +40,23 @@ class LongTermSpectra(nn.Module):
 class SpectralTerm:
     """Mean absolute difference of the long-term mean and of the long-term spread of log spectra.
 
-    In nepers, averaged over bands, mean and spread, and over 3 FFT sizes. It has no time axis, so
-    it cannot punish timing: it hears timbre, brightness, breath and the depth of pauses in energy.
+    In nepers, averaged over the bands that the recording has, over mean and spread, and over 3 FFT
+    sizes. It has no time axis, so it cannot punish timing: it hears timbre, brightness and breath.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.spectra, self.device = LongTermSpectra().to(device), device
 
-    def reference(self, utterance: Utterance) -> Tensor:
-        """[2, 280]."""
-        return self.spectra(*recording(utterance, self.device))[0]
+    def reference(self, utterance: Utterance) -> tuple[Tensor, Tensor]:
+        """Spectra [2, 280], and which bands the recording has [280]."""
+        wav, lens = recording(utterance, self.device)
+        heard = torch.cat([scale.heard(scale(wav, lens)[0][0]) for scale in self.spectra.scales])
+        return self.spectra(wav, lens)[0], heard
 
-    def __call__(self, refs: list[Tensor], syn: Synthesis) -> Tensor:
+    def __call__(self, refs: list[tuple[Tensor, Tensor]], syn: Synthesis) -> Tensor:
         ours = chunked(self.spectra, *syn.speech).unflatten(0, syn.shape)
+        heard = torch.stack([bands for _, bands in refs]).float()
+        apart = (ours - torch.stack([both for both, _ in refs])).abs().mean(-2) * heard
         bands = [bands for _, bands in RESOLUTIONS]
-        apart = (ours - torch.stack(refs)).abs().split(bands, -1)
-        return torch.stack([part.mean((-1, -2)) for part in apart]).mean(0)
+        sums = zip(apart.split(bands, -1), heard.split(bands, -1), strict=True)
+        return torch.stack([part.sum(-1) / count.sum(-1).clamp_min(1) for part, count in sums]).mean(0)
