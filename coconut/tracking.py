@@ -85,7 +85,8 @@ class Tracker:
         """Finite numbers of one generation. A step that this key has already is skipped."""
         step = int(row["generation"]) if step is None else step
         if step not in self._logged.get(key, ()):
-            self._add({"op": "row", "key": key, "step": step, "row": dict(row)})
+            metrics = {name: value for name, value in row.items() if name != "generation"}
+            self._add({"op": "row", "key": key, "step": step, "row": metrics})
 
     def files(self, key: str, folder: Path, names: Iterable[str] | None = None, under: str = "") -> None:
         """Send the files of a folder (or those in `names`) as artifacts, under a folder of the run's."""
@@ -189,7 +190,8 @@ class _Store:
         client = MlflowClient(tracking_uri=self.uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         local = self.artifacts.resolve().as_uri() if self.artifacts and self.uri.startswith("sqlite") else None
-        self.experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, local)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and curves
+        self.experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, local, kind)
         self.client = client
 
     def _run(self, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,6 +315,8 @@ def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path):
     out = json.loads(began.communicate()[0].splitlines()[-1])
     assert out["how"] == "interrupted"
     assert "unfinished" in {t["status"] for t in out["trials"]}
+    for checkpoint in (tmp_path / "toy").glob("trial_000/checkpoint_*"):
+        shutil.rmtree(checkpoint)  # as if dropped after the last snapshot: the trial begins anew
     done, _ = drive(tmp_path, {}, trials=3, again=True)
     assert done["how"] == "complete"
     assert [t["status"] for t in done["trials"]] == ["finished"] * 3

@@ -42,6 +42,11 @@ def why_failed(trial: Any) -> str | None:
     return lines[-1].strip() if lines else "its process died."
 
 
+def over(trial: Any) -> bool:
+    """Whether nothing more will come of a trial. An interrupt leaves TERMINATED ones that were not done."""
+    return trial.status == "ERROR" or (trial.status == "TERMINATED" and bool((trial.last_result or {}).get("done")))
+
+
 def dirname(trial: Any) -> str:
     return trial_name(trial.config["trial"])
 
@@ -72,7 +77,7 @@ def outcome(plan: Plan, trial: Any, local: Path) -> Outcome:
     error = why_failed(trial)
     if error:
         return Outcome(ticket(trial), "failed", "", error, rows, folder)
-    if trial.status == "TERMINATED":
+    if over(trial):
         return Outcome(ticket(trial), "finished", last.get("stop") or "asha", None, rows, folder)
     return Outcome(ticket(trial), "unfinished", "", None, rows, folder)
 

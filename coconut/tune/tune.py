@@ -38,6 +38,7 @@ from coconut.tune.outcome import (
     interruptible,
     measured,
     outcome,
+    over,
     snapshots,
     ticket,
     why_failed,
@@ -46,6 +47,7 @@ from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, trial
 from coconut.tune.trial import EARLY, Trial, Wire, complete, pin, quiet
 
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
+KEPT = 3  # checkpoints of a trial: a snapshot of the sweep may name one that is not the newest
 GRACE = 1 / 3  # share of the generations before ASHA may stop a trial
 REDUCTION = 2  # ASHA keeps the better half at each rung
 STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
@@ -75,6 +77,18 @@ class Trainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.trial.save(Path(checkpoint_dir))
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Go on from a checkpoint; from the start where it is gone or cut.
+
+        A driver that is killed may have dropped the checkpoint that its last snapshot names. A fit
+        repeats itself to the last bit, so beginning anew costs time and nothing else.
+        """
+        try:
+            super().restore(checkpoint_path)
+        except Exception as error:
+            log.warning("%s begins anew, its checkpoint is gone: %s", trial_name(self.trial.suggestion["trial"]), error)
+            self.trial = Trial(self.plan, self.trial.suggestion, self.wire, self.trial_id)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         self.trial.load(Path(checkpoint))
@@ -212,22 +226,17 @@ def connect(plan: Plan, address: str | None = None) -> None:
 
 def remotely(plan: Plan, task: Callable[[], Any]) -> Any:
     """The result of a function, run where a trial would run. InputError comes through as such."""
+
+    def call() -> Any:
+        quiet()
+        return task()
+
     try:
-        return ray.get(ray.remote(task_of(task)).options(num_cpus=plan.cpus, num_gpus=plan.gpus).remote())
+        return ray.get(ray.remote(call).options(num_cpus=plan.cpus, num_gpus=plan.gpus).remote())
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise InputError(str(error.cause)) from error
         raise
-
-
-def task_of(task: Callable[[], Any]) -> Callable[[], Any]:
-    """A plain function around a partial, which Ray does not take."""
-
-    def run_task() -> Any:
-        quiet()
-        return task()
-
-    return run_task
 
 
 def run(
@@ -253,8 +262,8 @@ def run(
     with interruptible(budget) as out_of_time:
         tuner.fit()
     trials = sorted(ended, key=lambda trial: trial.config["trial"])
-    over = len(trials) >= plan.trials and all(trial.is_finished() for trial in trials)
-    how = "complete" if over else "budget" if out_of_time.is_set() else "interrupted"
+    done = len(trials) >= plan.trials and all(over(trial) for trial in trials)
+    how = "complete" if done else "budget" if out_of_time.is_set() else "interrupted"
     if how != "interrupted":
         _finish_all(plan, trials, local, wire)
     return [outcome(plan, trial, local) for trial in trials], how
@@ -277,7 +286,7 @@ def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
         run_config=tune.RunConfig(
             name=plan.name, storage_path=plan.storage, verbose=0, callbacks=[Bridge()],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT, checkpoint_at_end=False),
         ),
     )  # fmt: skip
 
