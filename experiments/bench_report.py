@@ -19,7 +19,9 @@ BUDGETS = (640, 1600, 3200, 14_400)  # evaluations at which the model is read
 
 
 def read(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Rows of a log, one a key: two benches that ran at once may both have written one."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return list({json.dumps(row["key"]): row for row in map(json.loads, lines)}.values())
 
 
 def evaluations(rows: list[Row], targets: list[float]) -> float:
@@ -39,7 +41,7 @@ def to_target(path: Path, targets: list[float]) -> str:
         medians = {p: evaluations(rows, targets) for p, rows in peers.items()}
         ours = medians.pop(OURS, math.nan)
         best = min(medians.values(), default=math.inf)
-        ratio = f"{ours / best:.3f}" if math.isfinite(best) else "no peer solves"
+        ratio = f"{ours / best:.3f}" if math.isfinite(best) else "no peer solves" if medians else "no peer run"
         others = ", ".join(f"{p} {_count(medians[p])}" for p in sorted(medians, key=order.index))
         lines.append(f"| {kind} | {name} | {dim} | {_count(ours)} | {others} | {ratio} |")
     return "\n".join(lines)
