@@ -15,11 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # steps.jsonl and MLflow hold it all
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a refused trial reports none
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.update(
+    {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # steps.jsonl and MLflow hold it all
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a refused trial reports no metric
+        "TUNE_GLOBAL_CHECKPOINT_S": "5",
+        **os.environ,
+    }
+)
 
 import optuna
 import ray
@@ -32,17 +37,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from coconut import build
 from coconut.config import InputError
-from coconut.tune.outcome import (
-    collect,
-    dirname,
-    interruptible,
-    measured,
-    outcome,
-    over,
-    snapshots,
-    ticket,
-    why_failed,
-)
+from coconut.tune import outcome as outcomes
+from coconut.tune.outcome import interruptible, over, ticket, why_failed
 from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, trial_name
 from coconut.tune.trial import EARLY, Trial, Wire, complete, pin, quiet
 
@@ -171,7 +167,7 @@ class Bridge(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: Row, **info: Any
     ) -> None:
         if METRIC in result:
-            _tell("reported", ticket(trial), measured(result))
+            _tell("reported", ticket(trial), outcomes.measured(result))
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         _tell("ended", ticket(trial), why_failed(trial))
@@ -266,12 +262,12 @@ def run(
     how = "complete" if done else "budget" if out_of_time.is_set() else "interrupted"
     if how != "interrupted":
         _finish_all(plan, trials, local, wire)
-    return [outcome(plan, trial, local) for trial in trials], how
+    return [outcomes.outcome(plan, trial, local) for trial in trials], how
 
 
 def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
     """The sweep as its last snapshot has it; None when it was ended before it made one."""
-    if not tune.Tuner.can_restore(plan.folder) or not snapshots(plan):
+    if not tune.Tuner.can_restore(plan.folder) or not outcomes.snapshots(plan):
         return None
     return tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
 
@@ -281,7 +277,7 @@ def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
         trainable,
         tune_config=tune.TuneConfig(
             metric=METRIC, mode="max", search_alg=search, scheduler=scheduler(plan), num_samples=plan.trials,
-            max_concurrent_trials=plan.concurrent, reuse_actors=True, trial_dirname_creator=dirname,
+            max_concurrent_trials=plan.concurrent, reuse_actors=True, trial_dirname_creator=outcomes.dirname,
         ),
         run_config=tune.RunConfig(
             name=plan.name, storage_path=plan.storage, verbose=0, callbacks=[Bridge()],
@@ -294,10 +290,10 @@ def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
 def _finish_all(plan: Plan, trials: Sequence[TuneTrial], local: Path, wire: Wire) -> None:
     """Make the artifacts that are missing, as Ray tasks on the trials' share of a machine."""
     kept = [trial for trial in trials if trial.checkpoint and not why_failed(trial)]
-    lacking = [trial for trial in kept if not complete(collect(plan, trial, local), trial.trial_id)]
+    lacking = [trial for trial in kept if not complete(outcomes.collect(plan, trial, local), trial.trial_id)]
     task: Any = ray.remote(max_retries=1)(finish).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
     for trial, made in [(t, task.remote(plan, ticket(t), t.checkpoint, wire)) for t in lacking]:
         try:
             ray.get(made)
         except Exception as error:
-            log.warning("%s left no voice: %s", dirname(trial), str(error).strip().splitlines()[-1])
+            log.warning("%s left no voice: %s", outcomes.dirname(trial), str(error).strip().splitlines()[-1])
