@@ -2,7 +2,7 @@
 
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
-Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about 1.5 hours on two cores.
+Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour on two free cores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", choices=("all", *STAGES), default="all")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
-    parser.add_argument("--assets", type=Path, default=ROOT / "coconut", help="the package to write assets into")
     parser.add_argument("--prosody-steps", type=int, default=1800)
     parser.add_argument("--acoustic-steps", type=int, default=11000)
     parser.add_argument("--seed", type=int, default=0)
@@ -39,13 +38,14 @@ def main() -> None:
 def _all() -> None:
     """Every stage in order, each a process of its own; the two halves at the same time."""
     command = [sys.executable, "-W", "ignore", __file__]
+    rest = [word for word in sys.argv[1:] if word != "all"]
     try:
-        subprocess.run([*command, "data", *sys.argv[1:]], check=True)
-        halves = [subprocess.Popen([*command, half, *sys.argv[1:]]) for half in ("prosody", "acoustic")]
+        subprocess.run([*command, "data", *rest], check=True)
+        halves = [subprocess.Popen([*command, half, *rest]) for half in ("prosody", "acoustic")]
         if any(half.wait() for half in halves):
             raise SystemExit("A half did not finish; the same command goes on from its last checkpoint.")
         for stage in ("assemble", "demo"):
-            subprocess.run([*command, stage, *sys.argv[1:]], check=True)
+            subprocess.run([*command, stage, *rest], check=True)
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from the last checkpoints.") from None
 
@@ -60,9 +60,9 @@ def _stage(options: argparse.Namespace) -> None:
     elif options.stage == "acoustic":
         acoustic.train(options.folder, options.acoustic_steps, options.seed)
     elif options.stage == "assemble":
-        assemble.write(options.folder, options.assets / "synthesis" / "assets")
+        assemble.write(options.folder, ROOT / "coconut" / "synthesis" / "assets")
     else:
-        assemble.demo(options.folder, options.assets / "assets" / "demo")
+        assemble.demo(options.folder, ROOT / "coconut" / "assets" / "demo")
 
 
 if __name__ == "__main__":
