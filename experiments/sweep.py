@@ -32,7 +32,7 @@ from coconut.tune import Plan
 from experiments import conduct
 from experiments.conduct import console, home
 
-SHORT = {"generations": 24, "stop.patience": 8, "window.size": 3}  # for the embedded model, unless given
+SHORT = {"generations": 20, "stop.patience": 8, "window.size": 2}  # for the embedded model, unless given
 LONG = {"generations": 100}
 SEARCHED = ("es.", "space.", "loss.", "window.")
 KEEP = {"name", "resume", "address", "time_budget", "tracking_uri", "storage"}  # may go with --resume

@@ -64,7 +64,7 @@ def test_the_order(tmp_path, name):
 def board(tmp_path):
     entries = [
         entry(tmp_path, 0, [40, 45, 44], **{"es.sigma": 0.01}),
-        entry(tmp_path, 1, [50, 60, 58, 52], stop="overcooked"),
+        entry(tmp_path, 1, [50, 60, 58, 52], stop="overcooked", **{"es.kind": "sepcmaes", "space.kind": "interp+bias"}),
         entry(tmp_path, 2, [50, 70], stop="asha", voice=False),
         entry(tmp_path, 3, [], status="failed", stop="", error="No <data> there.", voice=False),
     ]
