@@ -132,9 +132,9 @@ def table(board: Board) -> Table:
         title=f"{board.name}: {board.finished} of {board.asked} trials finished",
         title_justify="left",
         box=None,
-        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for name in ("rank", "trial", "kind", "space", "sigma", "pop", "best", "gain", "at", "stop", "sec"):
+    for name in ("#", "trial", "kind", "space", "sigma", "pop", "best", "gain", "at", "stop", "sec"):
         text = name in ("trial", "kind", "space", "stop")
         shown.add_column(name, justify="left" if text else "right", no_wrap=True)
     for record in board.records():

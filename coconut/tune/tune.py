@@ -43,7 +43,7 @@ from coconut.tune.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket, trial
 from coconut.tune.trial import EARLY, Trial, Wire, complete, pin, quiet
 
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
-KEPT = 3  # checkpoints of a trial: a snapshot of the sweep may name one that is not the newest
+KEPT = 3  # checkpoints of a trial: a snapshot may name one that is not the newest
 GRACE = 1 / 3  # share of the generations before ASHA may stop a trial
 REDUCTION = 2  # ASHA keeps the better half at each rung
 STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
@@ -200,16 +200,17 @@ def scheduler(plan: Plan) -> TrialScheduler | None:
 def connect(plan: Plan, address: str | None = None) -> None:
     """Start Ray on this machine, or join a cluster. InputError when a trial could never be placed."""
     quiet()
-    if ray.is_initialized() and address:
-        return
-    if address:
+    mine = not ray.is_initialized()
+    if mine and address:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
             raise InputError(f"No Ray cluster at {address}; start one with ray up, or leave --address away.") from error
+    if address:
         return
-    mine = not ray.is_initialized()
-    if mine:
+    if mine:  # workers find the package where this process found it
+        package = str(Path(__file__).resolve().parents[2])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     for name, wanted in (("CPU", plan.cpus), ("GPU", plan.gpus)):
