@@ -24,6 +24,7 @@ import matplotlib
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from coconut import audio, voicepack
@@ -140,6 +141,7 @@ def plot(folder: Path, rows: Sequence[Row], stop: str) -> Path:
         _plot_losses(middle, rows)
         _line(bottom, rows, "sigma", "sigma", color="tab:purple")
         bottom.set(xlabel="generation", ylabel="sigma", ylim=(0, None))
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _replace_with(folder / "train.png", lambda path: figure.savefig(path, dpi=110, format="png"))
 
 
