@@ -12,7 +12,20 @@ import torch
 from coconut import voicepack
 from coconut.cli import main
 
-QUICK = ["--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "4", "--heldout", "1"]
+QUICK = [
+    "--space.start",
+    "mean",
+    "--generations",
+    "2",
+    "--es.popsize",
+    "4",
+    "--window.size",
+    "1",
+    "--limit",
+    "4",
+    "--heldout",
+    "1",
+]
 DEMO = resources.files("coconut") / "assets" / "demo"
 
 
@@ -107,7 +120,7 @@ def test_speak_voices_and_export(tmp_path, capsys):
     [
         (["fit", "--es.popsize", "1"], "es.popsize is 1; it must be from 2 to 65536."),
         (["fit", "--es.sigma", "0"], "es.sigma is 0"),
-        (["fit", "--es.sigma", "x"], "argument --es.sigma: invalid float value: 'x'"),
+        (["fit", "--es.sigma", "x"], "--es.sigma: invalid float value: 'x'"),
         (["fit", "--es.sgima", "1"], "Unknown option --es.sgima; did you mean --es.sigma?"),
         (["fit", "--es.kind", "adam"], "adam"),
         (["fit", "--space.kind", "linear"], "space.kind is linear"),
