@@ -189,6 +189,16 @@ def test_the_end_of_the_budget_acts_as_ctrl_c_and_sigterm_too():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_background_job_that_ignores_ctrl_c_still_ends_with_its_budget():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible(0.2):
+            time.sleep(20)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # --- the search -------------------------------------------------------------------------------
 
 

@@ -93,6 +93,9 @@ def interruptible(budget: float | None) -> Iterator[threading.Event]:
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if main else None
+    ignored = main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:  # a shell's background job, which would sleep through its own budget
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(budget, expire) if budget else None
     if timer:
         timer.daemon = True
@@ -104,3 +107,5 @@ def interruptible(budget: float | None) -> Iterator[threading.Event]:
             timer.cancel()
         if main:
             signal.signal(signal.SIGTERM, before)
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
