@@ -21,7 +21,7 @@ from coconut.losses import SpeakerEncoder
 from coconut.objective import Objective
 from coconut.score import Metrics, Score
 from coconut.style import StyleSpace
-from coconut.synthesis import Synthesizer, load_model, stock_voices
+from coconut.synthesis import Synthesizer, load_model, stock_voices, style_prior
 from coconut.voicepack import ROWS, STYLE
 
 RANKED_UTTERANCES = 4  # fitting utterances on which the nearest stock voice is chosen
@@ -74,7 +74,7 @@ def wire(config: FitConfig) -> Fitting:
     )
 
     config, baseline = _settle_start(config, dataset, voices, synth, encoder)
-    space = style.build(config.space, stock=voices, device=device)
+    space = style.build(config.space, stock=voices, device=device, prior=style_prior(model))
     return Fitting(
         config=config,
         dataset=dataset,

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from coconut.config import FitConfig, InputError, SpaceConfig
+from coconut.prior import Prior, split
 from coconut.voicepack import ROWS, STYLE
 
 KINDS = ("pca", "bias", "interp", "interp+bias")
@@ -59,11 +60,10 @@ class Pca(_Space):
     at that voice: 32 components miss about a third of a voice.
     """
 
-    def __init__(self, packs: Tensor, start: Tensor, components: int, slopes: int, whiten: bool) -> None:
-        self.profile = row_profile(packs)
-        base, slope = split(packs, self.profile)
-        self.base, self.base_axes = principal(base, components, whiten)
-        self.slope, self.slope_axes = principal(slope, slopes, whiten)
+    def __init__(self, prior: Prior, start: Tensor, components: int, slopes: int, whiten: bool) -> None:
+        self.profile = prior.profile
+        self.base, self.base_axes = prior.base.mean, prior.base.axes(components, whiten)
+        self.slope, self.slope_axes = prior.slope.mean, prior.slope.axes(slopes, whiten)
         self.start = start
         self.dim = len(self.base_axes) + len(self.slope_axes)
         self.rest = torch.zeros_like(start)
@@ -140,8 +140,12 @@ class InterpBias(_Space):
         return self.mix.styles(genomes[:, :v], rows) + self.bias.styles(genomes[:, v:], rows)
 
 
-def build(config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: str = "cpu") -> StyleSpace:
+def build(
+    config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: str = "cpu", prior: Prior | None = None
+) -> StyleSpace:
     """The space that `config` names, over the stock voices {name: [510, 1, 256]}.
+
+    `prior` tells where they lie, for `pca`; default: computed from them.
 
     `config.start` is the name of a stock voice or `mean`; `nearest` needs a target to be near
     to, which `coconut.build` resolves to a name: here it stands for the mean. Raises
@@ -157,7 +161,8 @@ def build(config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: 
     start = packs.mean(0) if index is None else packs[index]
     match config.kind:
         case "pca":
-            return Pca(packs, start, config.components, config.slopes, config.whiten)
+            known = Prior.of(packs) if prior is None else prior.to(device)
+            return Pca(known, start, config.components, config.slopes, config.whiten)
         case "bias":
             return Bias(packs, start, config.whiten)
         case "interp":
@@ -171,40 +176,6 @@ def check_kind(kind: str) -> None:
     """Raises InputError for a kind of space that does not exist."""
     if kind not in KINDS:
         raise InputError(f"space.kind is {kind}; it must be one of {', '.join(KINDS)}.")
-
-
-def row_profile(packs: Tensor) -> Tensor:
-    """The profile over rows [510] that the stock voices share: the leading left singular
-    vector of their deviations from their own row means, of unit mean square, positive at row 0."""
-    deviation = packs - packs.mean(1, keepdim=True)
-    gram = torch.einsum("vrs,vqs->rq", deviation.double(), deviation.double())
-    values, vectors = torch.linalg.eigh(gram)
-    if values[-1] <= 1e-12 * packs.double().square().sum():
-        return torch.zeros(ROWS).to(packs)
-    profile = vectors[:, -1] * math.sqrt(ROWS)
-    return (profile * torch.sign(profile[0])).to(packs)
-
-
-def split(packs: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares base [V, 256] and slope [V, 256] of packs [V, 510, 256]."""
-    base = packs.mean(1)
-    power = profile.square().sum().clamp_min(1e-12)
-    return base, torch.einsum("r,vrs->vs", profile, packs - base[:, None]) / power
-
-
-def principal(points: Tensor, count: int, whiten: bool) -> tuple[Tensor, Tensor]:
-    """Mean [S] and at most `count` axes [K, S] of points [V, S].
-
-    Axes are scaled by the standard deviation along them (whitened) or of unit length; axes
-    along which the points do not differ are dropped.
-    """
-    mean = points.mean(0)
-    _, sizes, axes = torch.linalg.svd((points - mean).double(), full_matrices=False)
-    spread = sizes / math.sqrt(max(1, len(points) - 1))
-    keep = min(count, int((sizes > 1e-6 * sizes[0].clamp_min(1e-12)).sum()))
-    signs = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))  # SVD leaves signs open
-    axes = axes * signs
-    return mean, (axes[:keep] * (spread[:keep, None] if whiten else 1.0)).to(points)
 
 
 def _project(vector: Tensor, axes: Tensor) -> Tensor:

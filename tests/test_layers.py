@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "coconut"
 PLATFORM = {"ray": "tune.py", "mlflow": "tracking.py"}
 # A module may import from rooms of a lower number only; of the same number only from itself.
 FLOORS = {
-    "config": 0, "audio": 1, "pitch": 1, "text": 1, "data": 2, "voicepack": 2, "style": 3, "synthesis": 3,
+    "config": 0, "audio": 1, "pitch": 1, "text": 1, "voicepack": 1, "data": 2, "prior": 2, "style": 3, "synthesis": 3,
     "losses": 4, "objective": 5, "score": 5, "strategy": 5, "stop": 5, "fit": 6, "build": 7, "artifacts": 8,
     "tracking": 8, "speak": 8, "doctor": 8, "options": 8, "tune": 9, "report": 9, "cli": 10,
 }  # fmt: skip

@@ -20,6 +20,7 @@ from kokoro.istftnet import Decoder
 
 from coconut import audio, voicepack
 from coconut.config import InputError
+from coconut.prior import Prior
 from coconut.synthesis import mini
 
 HELLO = "həlˈO, wˌʌt ɐ bjˈuɾəfəl mˈɔɹnɪŋ."  # 31 symbols, all of them in the vocabulary
@@ -228,3 +229,13 @@ def test_phoneme_events_become_durations(align) -> None:
     assert abs(ends["O", ","] - 16) <= 1
     assert abs(ends[" ", "k"] - 22) <= 1
     assert abs(ends["æ", "t"] - 32) <= 1
+
+
+def test_the_shipped_prior_is_that_of_the_shipped_voices(packs: dict[str, torch.Tensor]) -> None:
+    shipped, found = mini.prior().tensors(), Prior.of(torch.stack(list(packs.values()))[:, :, 0]).tensors()
+    assert shipped.keys() == found.keys()
+    for key in ("profile", "base.mean", "base.spread", "slope.mean", "slope.spread"):
+        torch.testing.assert_close(shipped[key], found[key], atol=1e-4, rtol=1e-4)
+    for half in ("base", "slope"):
+        a, b = shipped[f"{half}.components"], found[f"{half}.components"]
+        torch.testing.assert_close((a[:8] * b[:8]).sum(1).abs(), torch.ones(8), atol=1e-2, rtol=0)

@@ -1,10 +1,14 @@
 """Style spaces: start exactly at a voice, decode smooth packs, move by whitened units."""
 
+import dataclasses
+
 import pytest
+import safetensors.torch
 import torch
 
 from coconut import style, voicepack
 from coconut.config import FitConfig, InputError, SpaceConfig
+from coconut.prior import Prior
 from tests.voices import stock
 
 STOCK = stock(8)
@@ -94,3 +98,29 @@ def test_bad_spaces_are_refused(options, sentence):
 def test_one_stock_voice_is_too_few():
     with pytest.raises(InputError, match="1 stock voices"):
         style.build(SpaceConfig(), stock={"a": STOCK["v_00"]})
+
+
+def test_a_prior_survives_storing_and_stands_for_the_voices():
+    packs = torch.stack(list(STOCK.values())).reshape(8, 510, 256)
+    known = Prior.of(packs)
+    stored = safetensors.torch.load(safetensors.torch.save(known.tensors()))
+    again = Prior.from_tensors(stored)
+    assert all(torch.equal(value, again.tensors()[key]) for key, value in known.tensors().items())
+    base = packs.mean(1)
+    inside = known.base.mean + (base - known.base.mean) @ known.base.components.T @ known.base.components
+    torch.testing.assert_close(inside, base, atol=1e-4, rtol=1e-4)
+    along = (base - known.base.mean) @ known.base.components.T
+    torch.testing.assert_close(along.std(0), known.base.spread, atol=1e-5, rtol=1e-3)
+
+
+def test_a_given_prior_is_the_one_that_is_searched():
+    packs = torch.stack(list(STOCK.values())).reshape(8, 510, 256)
+    known = Prior.of(packs)
+    wider = dataclasses.replace(known, base=dataclasses.replace(known.base, spread=known.base.spread * 2))
+    config = SpaceConfig(kind="pca", start="mean", slopes=1)
+    genome = torch.eye(1, 8)
+    step = [
+        style.build(config, STOCK, prior=p).decode(genome) - style.build(config, STOCK, prior=p).decode(0 * genome)
+        for p in (known, wider)
+    ]
+    torch.testing.assert_close(step[1], 2 * step[0], atol=1e-5, rtol=1e-4)

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from torch import Tensor
 
 from coconut.config import InputError
+from coconut.prior import Prior
 from coconut.synthesis import mini
 
 ROWS = 510
@@ -55,6 +56,11 @@ def stock_voices(model: Any) -> dict[str, Tensor]:
     if not files:
         raise InputError(f"{folder} has no voices/*.pt: put the model's stock voicepacks there.")
     return {file.stem: _read_voice(file) for file in files}
+
+
+def style_prior(model: Any) -> Prior | None:
+    """What is shipped about where the stock voices of the model lie; None: to be computed from them."""
+    return mini.prior() if model.repo_id == mini.REPO_ID else None
 
 
 def _read_voice(file: Path) -> Tensor:

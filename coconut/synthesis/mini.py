@@ -6,7 +6,8 @@ stock forward pass, and whatever is written against it, runs unchanged.
 
 `experiments/pretrain_mini.py` trains the weights on speech synthesised by espeak-ng and writes the assets:
 `mini.safetensors` (float16), `voices.safetensors` (`base` [V, 256], `slope` [V, 256], `profile` [510];
-voice v is `base[v] + profile[:, None] * slope[v]`) and `voices.json` (the cards).
+voice v is `base[v] + profile[:, None] * slope[v]`), `voices.json` (the cards) and
+`prior.safetensors` (`coconut.prior`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils import weight_norm
 
 from coconut.config import InputError
+from coconut.prior import Prior
 
 REPO_ID = "mini"
 PARTS = ("bert", "bert_encoder", "predictor", "text_encoder", "decoder")
@@ -181,6 +183,11 @@ def voices() -> dict[str, Tensor]:
     packs = store["base"][:, None, :] + store["profile"][:, None] * store["slope"][:, None, :]
     names = [card["name"] for card in cards()]
     return dict(sorted((name, pack[:, None, :].contiguous()) for name, pack in zip(names, packs, strict=True)))
+
+
+def prior() -> Prior:
+    """Where the stock voices lie in style space."""
+    return Prior.from_tensors(safetensors.torch.load(_read("prior.safetensors")))
 
 
 def cards() -> list[dict[str, Any]]:

@@ -16,19 +16,18 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from coconut.prior import Prior
 from coconut.synthesis import mini
 
-from . import align, data, texts
-from .acoustic import SLOPE_REACH
+from . import acoustic, align, data, prosody, texts
 from .espeak import Espeak
-from .prosody import F0_UNIT
 
 CARD_TEXTS = texts.HELDOUT_SENTENCES[:2]
 Halves = dict[str, dict[str, Tensor]]
 
 
 def write(folder: Path, assets: Path) -> None:
-    """Write mini.safetensors, voices.safetensors and voices.json from the last checkpoints in `folder`."""
+    """Write mini.safetensors, voices.safetensors, voices.json and prior.safetensors from the last checkpoints."""
     assets.mkdir(parents=True, exist_ok=True)
     halves = {
         half: torch.load(folder / f"{half}.pt", map_location="cpu", weights_only=True)["modules"]
@@ -39,6 +38,7 @@ def write(folder: Path, assets: Path) -> None:
     _replace(assets / "voices.safetensors", safetensors.torch.save(_voices(halves)))
     cards = [{"name": s.name, "sex": "", "accent": s.accent, "kind": s.kind} for s in cast]
     _replace(assets / "voices.json", json.dumps({"voices": cards}).encode())
+    _replace(assets / "prior.safetensors", safetensors.torch.save(_prior()))
     _measure(cards)
     _replace(assets / "voices.json", json.dumps({"voices": cards}, indent=1).encode())
 
@@ -63,7 +63,7 @@ def _weights(halves: Halves) -> dict[str, Tensor]:
     """float16 weights of a KModel under their stock names, F0 in Hz again."""
     merged = {k: v for half in halves.values() for k, v in half.items() if not k.startswith("styles.")}
     for name in ("predictor.F0_proj.weight", "predictor.F0_proj.bias"):
-        merged[name] = merged[name] * F0_UNIT
+        merged[name] = merged[name] * prosody.F0_UNIT
     keep = {k for k in mini.architecture().state_dict()}
     if keep != set(merged):
         raise RuntimeError(f"checkpoints and architecture differ: {sorted(keep ^ set(merged))[:5]}")
@@ -74,12 +74,18 @@ def _voices(halves: Halves) -> dict[str, Tensor]:
     """base, slope [V, 256] (dims 0:128 acoustic, 128:256 prosody) and profile [510], float16 and float32."""
     heard, said = halves["acoustic"], halves["prosody"]
     base = torch.cat([heard["styles.base"], said["styles.base"]], 1)
-    slope = torch.cat([heard["styles.slope"] * SLOPE_REACH, said["styles.slope"]], 1)
+    slope = torch.cat([heard["styles.slope"] * acoustic.SLOPE_REACH, said["styles.slope"] * prosody.SLOPE_REACH], 1)
     return {
         "base": base.half(),
         "slope": slope.half(),
         "profile": torch.from_numpy(data.profile(np.arange(510.0))).float(),
     }
+
+
+def _prior() -> dict[str, Tensor]:
+    """The style prior of the voices just written."""
+    packs = torch.stack(list(mini.voices().values()))[:, :, 0]
+    return Prior.of(packs).tensors()
 
 
 def _sex(kind: str, f0: float) -> str:
