@@ -22,7 +22,7 @@ from coconut.synthesis import mini
 from . import data, spectra
 from .train import Losses, Styles, expand, loop
 
-WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6}
+WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6, "comb": 0.3, "hop": 0.1}
 SHAPES = ((4, 48), (2, 96))  # (items, frames) of alternating batches: 1.2 s and 2.4 s
 CONTEXT = 16  # tokens
 SLOPE_REACH = 0.25  # the habits of short texts are prosodic: slower, higher
@@ -85,7 +85,7 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     model = mini.architecture()
     _initialise(model)
     corpus = Corpus(folder / "data", model.vocab)
-    styles = Styles(corpus.speakers, noise=0.03, generator=generator, reach=SLOPE_REACH)
+    styles = Styles(corpus.speakers, generator, SLOPE_REACH)
     modules = nn.ModuleDict({"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles})
     modules.train()
     for dropout in (m for m in modules.modules() if isinstance(m, nn.Dropout)):

@@ -87,6 +87,11 @@ class Espeak:
         return 0
 
 
+def variants() -> Path:
+    """The folder of the wheel's own variants."""
+    return Path(espeakng_loader.get_data_path()) / "voices" / "!v"
+
+
 def _linked(target: Path) -> Path:
     """A folder of links to the wheel's data, to which variants can be added."""
     source = Path(espeakng_loader.get_data_path())

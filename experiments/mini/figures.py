@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import scipy.signal
-import soxr
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from coconut.audio import LogMel
 from coconut.losses.ge2e import SpeakerEncoder
 from coconut.synthesis import mini
 
-from . import align, data, texts
+from . import align, data, recognise, texts
 from .espeak import Espeak
 from .speakers import Speaker
 
@@ -176,27 +175,11 @@ def copy_synthesis(bench: Bench, u: data.Utterance, voice: str, seed: int = 0) -
 
 def words(bench: Bench, sentences: int = 60) -> Figures:
     """Closed-grammar word error of pocketsphinx, a fresh decoder for every file, mini and espeak side by side."""
-    import pocketsphinx
-
-    slots = " ".join("(" + " | ".join(slot) + ")" for slot in texts.GRAMMAR)
     rng = np.random.default_rng(5)
     wrong = {"mini": 0, "espeak": 0}
     total = 0
     by_voice: dict[str, dict[str, int]] = {}
     names = list(bench.voices)
-
-    def recognise(wav: np.ndarray) -> list[str]:
-        decoder = pocketsphinx.Decoder(loglevel="FATAL", lm=None)
-        decoder.add_jsgf_string("g", f"#JSGF V1.0; grammar g; public <s> = {slots};")
-        decoder.activate_search("g")
-        pcm = np.pad(soxr.resample(wav, RATE, 16000), 4000)
-        pcm = pcm + np.random.default_rng(0).normal(0, 1e-3, len(pcm))  # digital silence upsets its cepstral mean
-        decoder.start_utt()
-        decoder.process_raw((pcm.clip(-1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
-        decoder.end_utt()
-        guess = decoder.hyp()
-        return guess.hypstr.split() if guess else []
-
     for k in range(sentences):
         said = texts.grammar_sentence(rng)
         voice = names[k % len(names)]
@@ -206,9 +189,7 @@ def words(bench: Bench, sentences: int = 60) -> Figures:
         spoken["espeak"] = wav_of(bench.recording(voice, text))
         total += len(said)
         for who, wav in spoken.items():
-            heard = recognise(wav)
-            heard += [""] * (len(said) - len(heard))
-            errors = sum(a != b for a, b in zip(said, heard, strict=False))
+            errors = recognise.errors(said, wav)
             wrong[who] += errors
             by_voice.setdefault(voice, {})[who] = errors
     worst = sorted(by_voice, key=lambda v: -by_voice[v]["mini"])[:5]

@@ -18,6 +18,7 @@ from .train import Losses, Styles, expand, loop
 WEIGHTS = {"duration": 1.0, "f0": 3.0, "energy": 1.0, "total": 0.3}
 F0_UNIT = 100.0  # the predictor learns F0 / 100; `assemble` folds it back
 BATCH_FRAMES = 2600
+SLOPE_REACH = 2.0
 
 
 class Corpus:
@@ -52,7 +53,7 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     model = mini.architecture()
     _initialise(model)
     corpus = Corpus(folder / "data", model.vocab)
-    styles = Styles(corpus.speakers, noise=0.03, generator=generator)
+    styles = Styles(corpus.speakers, generator, SLOPE_REACH)
     modules = nn.ModuleDict(
         {"bert": model.bert, "bert_encoder": model.bert_encoder, "predictor": model.predictor, "styles": styles}
     )

@@ -1,4 +1,4 @@
-"""The speakers: espeak-ng variants drawn at random by type, thinned to those that differ most.
+"""The speakers: espeak-ng's bundled variants and random ones by type, thinned to those that differ most.
 
 A variant file scales pitch, formants, voicing, breath and tone of espeak's own voice (espeak-ng docs,
 voices.md). A speaker also has an accent, a rate, and two habits that grow as a text gets shorter: how much
@@ -7,7 +7,9 @@ slower and how much higher it is spoken. The habits are what the slope of a voic
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +27,8 @@ _KINDS: dict[str, tuple[float, tuple[int, int], tuple[int, int], tuple[int, int]
 
 @dataclass(frozen=True)
 class Speaker:
-    """name; kind; variant file; accent "us" or "gb"; rate in words a minute; habits of short texts."""
+    """name; kind; variant file; accent "us" or "gb"; rate in words a minute; habits of short texts; pitch range
+    in Hz; the bundled variant's name, empty for a drawn one."""
 
     name: str
     kind: str
@@ -35,6 +38,7 @@ class Speaker:
     slower: float
     higher: float
     pitch: tuple[int, int]
+    bundled: str = ""
 
     def variant_at(self, semitones: float) -> str:
         """The variant file with its pitch range moved by so many semitones."""
@@ -68,26 +72,60 @@ def draw(rng: Rng, name: str) -> Speaker:
     lines.append(f"consonants {uniform((60, 130))} {uniform((60, 130))}")
     if rng.random() < 0.5:
         lines.append(f"intonation {int(rng.integers(1, 5))}")
-    speed = uniform(rate)
-    draw_extreme = rng.random()
-    speed = round(speed * (1.25 if draw_extreme < 0.1 else 0.8 if draw_extreme > 0.92 else 1.0))
     width = rng.uniform(1.2, 1.4 if kind == "child" else 1.75)
-    return Speaker(
-        name=name,
-        kind=kind,
-        variant="\n".join(lines) + "\n",
-        accent="us" if rng.random() < 0.6 else "gb",
-        rate=speed,
-        slower=float(rng.uniform(0.05, 0.35)),
-        higher=float(rng.normal(1.0, 1.5)),
-        pitch=(base, round(base * width)),
-    )
+    accent, speed, slower, higher = _manner(rng, rate)
+    variant = "\n".join(lines) + "\n"
+    return Speaker(name, kind, variant, accent, speed, slower, higher, (base, round(base * width)))
 
 
-def spread(features: np.ndarray, count: int, first: int = 0) -> list[int]:
-    """Greedy farthest-point choice: indices of `count` rows of features [N, F] that differ most."""
-    chosen = [first]
-    distance = np.linalg.norm(features - features[first], axis=1)
+def _manner(rng: Rng, rate: tuple[int, int]) -> tuple[str, int, float, float]:
+    """Accent, rate (one in ten fast, one in twelve slow), and the two habits."""
+    accent = "us" if rng.random() < 0.6 else "gb"
+    extreme = rng.random()
+    speed = round(rng.uniform(*rate) * (1.25 if extreme < 0.1 else 0.8 if extreme > 0.92 else 1.0))
+    return accent, speed, float(rng.uniform(0.1, 0.5)), float(rng.normal(1.5, 2.0))
+
+
+# Effects and other synthesizers, not people.
+_NOT_PEOPLE = re.compile("robo|klatt|whisper|croak|demonic|echo|fast|tweaky", re.IGNORECASE)
+
+_NOT_KEPT = ("language", "name", "pitch", "echo", "//")
+
+
+def bundled(folder: Path, rng: Rng) -> list[Speaker]:
+    """The people among espeak-ng's own variants (`voices/!v` of its data), without their echo.
+
+    The kind is told by gender line, pitch and breath; accent, rate and habits are drawn.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        text = path.read_text(errors="ignore")
+        pitch = re.search(r"^pitch\s+(\d+)\s+(\d+)", text, re.MULTILINE)
+        if _NOT_PEOPLE.search(path.name) or not pitch:
+            continue
+        low, high = sorted(int(p) for p in pitch.groups())
+        kept = [line for line in text.splitlines() if line.strip() and line.split()[0] not in _NOT_KEPT]
+        kind = _kind(text, low)
+        accent, speed, slower, higher = _manner(rng, _KINDS[kind][3])
+        variant = "\n".join(kept) + "\n"
+        found.append(Speaker(f"b_{path.name}", kind, variant, accent, speed, slower, higher, (low, high), path.name))
+    return found
+
+
+def _kind(text: str, pitch: int) -> str:
+    breath = re.search(r"^breath\s+(.+)$", text, re.MULTILINE)
+    if breath and max(int(v) for v in re.findall(r"\d+", breath.group(1))) > 8:
+        return "breathy"
+    if pitch >= 210:
+        return "child"
+    said = re.search(r"^gender\s+(male|female)", text, re.MULTILINE | re.IGNORECASE)
+    return said.group(1).lower() if said else "female" if pitch >= 140 else "male"
+
+
+def spread(features: np.ndarray, count: int, chosen: list[int] | None = None) -> list[int]:
+    """Greedy farthest-point choice: indices of `count` rows of features [N, F] that differ most, `chosen` first."""
+    chosen = list(chosen or [0])[:count]
+    distance = np.min([np.linalg.norm(features - features[i], axis=1) for i in chosen], axis=0)
     while len(chosen) < count:
         best = int(distance.argmax())
         chosen.append(best)

@@ -13,6 +13,10 @@ SAMPLE_RATE = 24000
 # window: highest frequency compared. Long windows see single harmonics, so they pay for periodicity.
 WINDOWS = {256: 12000, 512: 12000, 1024: 12000, 2048: 12000, 4096: 8000}
 COMPLEX = {1024: 5000, 2048: 2500}
+# A steady tone needs a window as long as a segment: 1.2 s, whose every 96th bin is a multiple of 80 Hz.
+STEADY = 28800
+COMB = torch.arange(2, 121) * 96  # 160 Hz to 9.6 kHz: multiples of the rate of F0 and energy
+HOP = torch.arange(1, 7) * 1920  # 1.6 kHz to 9.6 kHz: multiples of the rate of mini's iSTFT frames
 
 
 @functools.cache
@@ -58,6 +62,10 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
         if n_fft in COMPLEX:
             terms["phase"].append(_complex(a, b, mag_b, voiced, n_fft, hop))
     lens = torch.full((len(fake),), fake.shape[1])
+    whole = [x.unfold(1, STEADY, STEADY) * _window(STEADY) for x in (fake, real)]
+    steady = [(torch.fft.rfft(x).abs() * (4 / STEADY) + 1e-5).log() for x in whole]
+    for name, at in (("comb", COMB), ("hop", HOP)):
+        terms[name] = [(steady[0][..., at] - steady[1][..., at]).abs().mean()]
     terms["mel"].append((_log_mel()(fake, lens)[0] - _log_mel()(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
 
