@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import warnings
 
 import pytest
 import torch
@@ -90,97 +89,6 @@ def test_callers_tensors_stay_as_they_are(kind):
     twin = build(kind, mean=mean, sigma=0.3, scale=scale)
     twin.tell(twin.ask(), losses)
     assert torch.equal(s.mean, twin.mean)
-
-
-@kinds
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("generation", [0, 3])
-def test_a_non_finite_loss_ranks_worst_from_the_first_generation_on(kind, bad, generation):
-    a, b = walk_on(start(kind), generation), walk_on(start(kind), generation)
-    x = a.ask()
-    b.ask()
-    losses = sphere(x)
-    worst = losses.clone()
-    losses[2], worst[2] = bad, 1e9
-    a.tell(x, losses)
-    b.tell(x, worst)
-    assert torch.equal(a.mean, b.mean)
-    assert torch.equal(a.ask(), b.ask())
-
-
-@kinds
-def test_a_non_finite_candidate_ranks_worst_and_spoils_nothing(kind):
-    s = start(kind)
-    for _ in range(20):
-        x = s.ask()
-        x[0, 0], x[1] = torch.nan, torch.inf
-        s.tell(x, sphere(x).nan_to_num(-1.0))
-        assert s.mean.isfinite().all()
-        assert 0 < s.sigma < 1e3
-    assert s.ask().isfinite().all()
-
-
-@kinds
-def test_a_generation_without_any_finite_loss_changes_nothing_and_warns_once(kind):
-    s = walk_on(start(kind), 2)
-    before = s.state_dict()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(3):
-            s.tell(s.ask(), torch.full((s.popsize,), torch.nan))
-    assert len(caught) == 1
-    assert kind in str(caught[0].message)
-    after = s.state_dict()
-    for name in (n.removeprefix("_") for n in s.tensors):
-        assert torch.equal(before[name], after[name])
-
-
-@gaussian
-def test_equal_losses_move_nothing(kind):
-    s = walk_on(start(kind), 2)
-    mean, sigma = s.mean, s.sigma
-    for _ in range(5):
-        s.tell(s.ask(), torch.ones(s.popsize))
-    assert torch.equal(s.mean, mean)
-    assert s.sigma == sigma
-
-
-@gaussian
-def test_ties_count_alike_whatever_their_order(kind):
-    a, b = start(kind, popsize=10), start(kind, popsize=10)
-    x = a.ask()
-    losses = torch.tensor([3.0, 1, 1, 1, 2, 2, 5, 5, 5, 0])
-    swap = torch.tensor([0, 3, 1, 2, 5, 4, 8, 7, 6, 9])
-    a.tell(x, losses)
-    b.tell(x[swap], losses[swap])
-    assert torch.allclose(a.mean, b.mean, rtol=1e-13)
-    assert a.sigma == pytest.approx(b.sigma, rel=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["cmaes", "sepcmaes", "snes", "xnes"])
-def test_many_ties_do_not_drive_the_step_size(kind):
-    """Losses of two classes that say nothing: the step size must neither collapse nor explode."""
-    draw = torch.Generator().manual_seed(0)
-    s = start(kind, 10, 10)
-    lengths = []
-    for _ in range(400):
-        s.tell(s.ask(), (torch.rand(10, generator=draw) < 0.5).double())
-        lengths.append(float(getattr(s, "_path_sigma", torch.ones(10)).square().mean()))
-    assert 0.8 < sum(lengths) / 400 < 1.25
-    assert kind == "sepcmaes" or 0.03 < s.sigma / 0.3 < 30
-
-
-@kinds
-def test_candidates_changed_by_the_caller_are_taken_as_they_are(kind):
-    """Told better candidates than asked, a strategy follows them."""
-    s = start(kind, 6, 8)
-    for _ in range(30):
-        x = s.ask() * 0.5
-        s.tell(x, sphere(x))
-    assert sphere(s.mean[None]) < 1
-    s.tell(s.ask() * 1e30, torch.arange(8.0))
-    assert s.mean.isfinite().all()
-    assert s.ask().isfinite().all()
 
 
 @kinds
@@ -377,46 +285,3 @@ def test_orthogonal_noise_is_standard_normal_candidate_by_candidate():
         assert rows.mean(0).abs().max() < 0.08
         assert (rows.T.cov() - torch.eye(5)).abs().max() < 0.12
         assert ((rows < 0).float().mean(0) - 0.5).abs().max() < 0.04
-
-
-@kinds
-def test_the_path_of_other_devices_gives_the_same_search(kind, monkeypatch):
-    """What runs without waiting for a device, run on the CPU."""
-    monkeypatch.setattr("coconut.strategy.paths.scalar", lambda value: value)
-    monkeypatch.setattr("coconut.strategy.cmaes.scalar", lambda value: value)
-    monkeypatch.setattr("coconut.strategy.sepcmaes.scalar", lambda value: value)
-    a = start(kind)
-    a._on_cpu = False
-    for turn in range(12):
-        x = a.ask()
-        losses = sphere(x)
-        losses[0] = torch.nan if turn == 5 else losses[0]
-        a.tell(x, losses)
-    a.tell(a.ask(), torch.zeros(a.popsize))
-    monkeypatch.undo()
-    b = start(kind)
-    for turn in range(12):
-        x = b.ask()
-        losses = sphere(x)
-        losses[0] = torch.nan if turn == 5 else losses[0]
-        b.tell(x, losses)
-    b.tell(b.ask(), torch.zeros(b.popsize))
-    assert torch.allclose(a.mean, b.mean, rtol=1e-9)
-    assert a.sigma == pytest.approx(b.sigma, rel=1e-9)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@kinds
-def test_ask_and_tell_do_not_wait_for_a_cuda_device(kind):
-    s = build(kind, mean=torch.ones(40, device="cuda"), sigma=0.3, popsize=16)
-    walk_on(s, 2)
-    if kind == "cmaes":
-        s.lazy_gap = 1000
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("default" if kind == "xnes" else "error")
-    try:
-        walk_on(s, 5)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert s.mean.device.type == "cuda"
-    assert s.mean.isfinite().all()

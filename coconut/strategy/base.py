@@ -31,7 +31,8 @@ class Strategy(ABC):
         popsize: candidates per generation P; None: 4 + floor(3 ln D) (Hansen, arXiv:1604.00772).
         seed: of the own generator; the global one is never touched.
         scale: `[D]` positive multipliers of sigma per coordinate; None: ones.
-        sigma_min, sigma_max: bounds that `sigma` never leaves; None: what the dtype can square.
+        sigma_min, sigma_max: bounds that `sigma` never leaves; None: what the dtype has room for,
+            1e-19 to 3e9 in float32, 1e-154 to 8e76 in float64, which no bound given extends.
 
     Raises InputError for arguments no search could start from.
     """
@@ -56,9 +57,9 @@ class Strategy(ABC):
         self._mean = _checked_mean(mean)
         self.dim = self._mean.numel()
         self.popsize = _checked_popsize(popsize, self.dim)
-        extreme = math.sqrt(torch.finfo(self._mean.dtype).tiny)
-        self.sigma_min = extreme if not sigma_min else float(sigma_min)
-        self.sigma_max = 1 / extreme if sigma_max is None else float(sigma_max)
+        tiny = torch.finfo(self._mean.dtype).tiny
+        self.sigma_min = float(sigma_min) if sigma_min and not 0 < sigma_min < tiny**0.5 else tiny**0.5
+        self.sigma_max = min(float("inf" if sigma_max is None else sigma_max), tiny**-0.25)
         self._sigma0 = _checked_sigma(sigma, self.sigma_min, self.sigma_max)
         self._scale = self._vector(scale, "scale") if scale is not None else torch.ones_like(self._mean)
         self._log_scale = float(self._scale.log().mean())
@@ -141,13 +142,15 @@ class Strategy(ABC):
                     f"tensor of shape {list(mine.shape)}."
                 )
             restored[name] = value
-        generator = state.get("generator")
-        if not isinstance(generator, Tensor) or generator.numel() != self._generator.get_state().numel():
+        if not isinstance(state.get("generation"), int):
+            raise InputError("The state to resume does not fit: generation should be a whole number.")
+        generator, mine = state.get("generator"), self._generator.get_state()
+        if not isinstance(generator, Tensor) or (generator.dtype, generator.shape) != (mine.dtype, mine.shape):
             raise InputError("The random state was saved on another kind of device; resume on that kind.")
         for name, value in restored.items():
             setattr(self, name, value.detach().to(self._mean.device, copy=True))
         self._generator.set_state(generator.cpu())
-        self.generation = int(state["generation"])
+        self.generation = state["generation"]
 
     @abstractmethod
     def _sample(self, z: Tensor) -> Tensor:
@@ -177,14 +180,17 @@ class Strategy(ABC):
         like = self._mean
         if not isinstance(x, Tensor) or x.dtype != like.dtype or x.device != like.device or x.requires_grad:
             x = torch.as_tensor(x, dtype=like.dtype, device=like.device).detach()
-        if not isinstance(losses, Tensor) or losses.device != like.device or losses.requires_grad:
-            losses = torch.as_tensor(losses, device=like.device).detach()
+        widest = torch.float32 if like.device.type == "mps" else torch.float64
+        if not isinstance(losses, Tensor):
+            losses = torch.as_tensor(losses, dtype=torch.float64)
+        if losses.device != like.device or losses.requires_grad:
+            losses = losses.detach().to(like.device, widest)
         if x.shape != (self.popsize, self.dim) or losses.shape != (self.popsize,):
             raise InputError(
                 f"tell needs candidates [{self.popsize}, {self.dim}] and losses [{self.popsize}], "
                 f"not {list(x.shape)} and {list(losses.shape)}."
             )
-        return x, losses if losses.is_floating_point() else losses.to(like.dtype)
+        return x, losses if losses.is_floating_point() else losses.to(widest)
 
     def _clean(self, x: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
         """Candidates that are not finite get the worst loss, and the mean in their place."""
@@ -209,6 +215,14 @@ class Strategy(ABC):
         if vector.shape != self._mean.shape or not bool(((vector > 0) & vector.isfinite()).all()):
             raise InputError(f"{name} must hold {self.dim} positive finite numbers, one per coordinate.")
         return vector
+
+    def _diagonal(self, covariance: Covariance) -> Tensor:
+        """The diagonal of `_matrix`, without the matrix where none is given."""
+        if covariance is None:
+            return self._scale**2
+        if torch.as_tensor(covariance).ndim == 1:
+            return self._vector(covariance, "covariance") * self._scale**2
+        return self._matrix(covariance).diagonal().clone()
 
     def _matrix(self, covariance: Covariance) -> Tensor:
         """Starting covariance `[D, D]` for sigma 1: `covariance` (default: identity) between scales."""

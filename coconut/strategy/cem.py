@@ -21,18 +21,13 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
-from coconut.strategy.gaussian import FAR, Gaussian, geometric_mean
+from coconut.strategy.gaussian import Separable
 
 
-class Cem(Gaussian):
-    """CEM; `rho` in (0, 1] is the share of elites, at least one.
-
-    `sigma_min` and `sigma_max` bound every coordinate's standard deviation.
-    """
+class Cem(Separable):
+    """CEM; `rho` in (0, 1] is the share of elites, at least one. The other arguments are `Gaussian`'s."""
 
     kind = "cem"
-    block = 32
-    tensors = ("_mean", "_std")
 
     def __init__(self, *args: Any, rho: float = 0.25, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,22 +35,8 @@ class Cem(Gaussian):
             raise InputError(f"rho is {rho:g}; the share of elites must lie in (0, 1].")
         elites = max(1, round(rho * self.popsize))
         self.rate = elites / (elites + self.dim)
-        weights = (torch.arange(self.popsize) < elites).double() / elites
-        self._weights = self._constant(weights)
-        self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
-        std = self._sigma0 * self._covariance0.diagonal().sqrt()
-        self._std = torch.clamp(std, self._low, self._high)
-
-    @property
-    def sigma(self) -> float:
-        return geometric_mean(self._std, self._log_scale)
-
-    def _sample(self, z: Tensor) -> Tensor:
-        return torch.addcmul(self._mean, z, self._std)
+        self._weights = self._constant((torch.arange(self.popsize) < elites).double() / elites)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        w = self._by_rank(self._weights, ordered)
-        z = ((x - self._mean) / self._std).clamp_(-FAR, FAR)
-        self._mean = torch.addcmul(self._mean, self._std, w @ z, value=self.mean_rate)
-        growth = (1 - self.rate + self.rate * (w @ (z * z))).sqrt()
-        self._std = torch.clamp(self._std * growth, self._low, self._high)
+        w, z = self._by_rank(self._weights, ordered), self._standardise(x)
+        self._move(w @ z, (1 - self.rate + self.rate * (w @ (z * z))).sqrt())

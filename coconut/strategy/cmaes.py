@@ -14,7 +14,7 @@ from torch import Tensor
 
 from coconut.strategy.base import eigh
 from coconut.strategy.gaussian import FAR
-from coconut.strategy.paths import PathStrategy, scalar
+from coconut.strategy.paths import PathStrategy, Scalar, scalar
 
 
 class Cmaes(PathStrategy):
@@ -28,8 +28,8 @@ class Cmaes(PathStrategy):
         self._set_weights()
         self.lazy_gap = max(1, math.ceil(1 / (10 * self.dim * (self.c_1 + self.c_mu))))  # appendix B.2
         self._covariance = self._covariance0
-        self._factor()
-        self._step = self._bounded(scalar(self._step), scalar(self._volume))
+        unit = self._factor()
+        self._step = self._bounded(scalar(self._step) * unit, scalar(self._volume))
 
     @property
     def sigma(self) -> float:
@@ -51,12 +51,27 @@ class Cmaes(PathStrategy):
         grown = torch.addmm(self._covariance * self._decay(moving), y.T, (self.c_mu * w)[:, None] * y)
         self._covariance = torch.addr(grown, self._path_c, self._path_c, alpha=self.c_1)  # (47)
         if (self.generation + 1) % self.lazy_gap == 0:
-            self._factor()
+            step = step * self._factor()
         self._step = self._bounded(step * change, scalar(self._volume))
 
-    def _factor(self) -> None:
-        """B, D and det(D)^(1/n) / scale of the covariance; eigenvalues lost to rounding are lifted."""
+    def _factor(self) -> Scalar:
+        """B, D and det(D)^(1/n) / scale of the covariance; eigenvalues lost to rounding are lifted.
+
+        Returns what the step must be multiplied by, for the covariance may have changed its unit.
+        """
+        # rounding would let the halves part for good: (47) forgets nothing where the weights sum to -c_1 / c_mu
+        lower = self._covariance.tril()
+        self._covariance = lower + lower.tril(-1).T
         values, self._axes = eigh(self._covariance)
-        values = torch.maximum(values, values[-1:] * (self.dim * torch.finfo(values.dtype).eps))
+        low = values[-1] * (self.dim * torch.finfo(values.dtype).eps)
+        if bool(values[0] < low):
+            values = torch.maximum(values, low)
+            self._covariance = (self._axes * values) @ self._axes.T
         self._lengths = values.sqrt()
         self._volume = (self._lengths.log().mean() - self._log_scale).exp()
+        unit = self._rescaled(scalar(self._volume))
+        if unit is None:
+            return 1.0
+        self._covariance = self._covariance / unit**2
+        self._lengths, self._volume = self._lengths / unit, self._volume / unit
+        return unit

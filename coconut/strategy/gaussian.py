@@ -24,6 +24,8 @@ class Gaussian(Strategy):
         covariance: `[D, D]` or its diagonal `[D]`, to start warm; separable kinds use the diagonal.
     """
 
+    separable: ClassVar[bool] = False
+    """Whether `_covariance0` is kept as its diagonal `[D]`."""
     block: ClassVar[int] = 1 << 30
     """Candidates at right angles to each other; cheap kinds keep this factorisation cheap too."""
 
@@ -46,7 +48,7 @@ class Gaussian(Strategy):
         self.orthogonal = bool(orthogonal)
         self.mirrored = bool(mirrored)
         self.mean_rate = float(mean_rate)
-        self._covariance0 = self._matrix(covariance)
+        self._covariance0 = self._diagonal(covariance) if self.separable else self._matrix(covariance)
 
     def _noise(self) -> Tensor:
         z = super()._noise()
@@ -59,6 +61,38 @@ class Gaussian(Strategy):
 
     def _constant(self, weights: Tensor) -> Tensor:
         return weights.to(device=self._mean.device, dtype=self._mean.dtype)
+
+
+class Separable(Gaussian):
+    """Independent coordinates, each with its standard deviation, as snes and cem keep them.
+
+    `sigma_min` and `sigma_max` bound every coordinate's standard deviation, in units of `scale`.
+    """
+
+    separable = True
+    block = 32
+    tensors = ("_mean", "_std")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
+        self._std = torch.clamp(self._sigma0 * self._covariance0.sqrt(), self._low, self._high)
+
+    @property
+    def sigma(self) -> float:
+        return geometric_mean(self._std, self._log_scale)
+
+    def _sample(self, z: Tensor) -> Tensor:
+        return torch.addcmul(self._mean, z, self._std)
+
+    def _standardise(self, x: Tensor) -> Tensor:
+        """`[P, D]` z = (x - m) / s, cut at `FAR`; a tensor of its own."""
+        return ((x - self._mean) / self._std).clamp_(-FAR, FAR)
+
+    def _move(self, step: Tensor, growth: Tensor) -> None:
+        """m <- m + rate s step, s <- s growth within the bounds; `step [D]` in units of s."""
+        self._mean = torch.addcmul(self._mean, self._std, step, value=self.mean_rate)
+        self._std = torch.clamp(self._std * growth, self._low, self._high)
 
 
 def orthogonalise(z: Tensor, block: int) -> Tensor:

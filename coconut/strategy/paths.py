@@ -33,7 +33,7 @@ class PathStrategy(Gaussian):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        n, self.weights = self.dim, CmaWeights.of(self.popsize)
+        n, popsize, self.weights = self.dim, self.popsize, CmaWeights.of(self.popsize)
         mu_eff = self.weights.mu_eff
         self.c_sigma = (mu_eff + 2) / (n + mu_eff + 5)  # (55)
         self.d_sigma = 1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + self.c_sigma  # (55)
@@ -44,6 +44,9 @@ class PathStrategy(Gaussian):
         self._step = torch.full_like(self._mean[0], self._sigma0)
         self._path_sigma = torch.zeros_like(self._mean)
         self._path_c = torch.zeros_like(self._mean)
+        # the chance that two ranks belong to z and -z
+        self._paired = (popsize // 2) * 2 / (popsize * (popsize - 1)) if self.mirrored else 0.0
+        self._mu_eff = self._mass(1 / mu_eff) if self.mirrored else mu_eff
 
     def _set_weights(self) -> None:
         """Fix the weights, once c_1 and c_mu are known."""
@@ -55,12 +58,18 @@ class PathStrategy(Gaussian):
     def _shared(self, ordered: Tensor) -> tuple[Tensor, Tensor, Scalar]:
         """Recombination and covariance weights `[P]`, ties sharing theirs, and mu_eff of the former.
 
-        Shared weights have a larger mu_eff; with it, the paths stay N(0, I) under no selection.
+        Shared weights have a larger mu_eff, and so have mirrored candidates, where z and -z may both be
+        selected and cancel out (Auger et al., GECCO 2011, Mirrored sampling in evolution strategies with
+        weighted recombination): with it, the paths keep the length of N(0, I) under no selection.
         """
         if not self._tied:
-            return self._positive, self._active, self.weights.mu_eff
+            return self._positive, self._active, self._mu_eff
         positive = share_ties(self._positive, ordered)
-        return positive, share_ties(self._active, ordered), scalar(1 / (positive * positive).sum())
+        return positive, share_ties(self._active, ordered), self._mass(scalar((positive * positive).sum()))
+
+    def _mass(self, squares: Scalar) -> Scalar:
+        """n / E||sum w z||^2 under random ranks: 1 / (sum w^2 - sum over pairs of their w w')."""
+        return 1 / (squares - self._paired * (1 - squares))
 
     def _travel(self, z_mean: Tensor, y_mean: Tensor, mu_eff: Scalar) -> tuple[Scalar, Scalar]:
         """Extend both paths; return h_sigma (0 or 1) and the factor of the step size.
@@ -91,6 +100,22 @@ class PathStrategy(Gaussian):
         untied = active is self._active
         positive, negative = self._signed if untied else (active.clamp(min=0), active.clamp(max=0))
         return torch.addcdiv(positive, negative, squares.clamp_(min=1e-12), value=self.dim)
+
+    def _rescaled(self, volume: Scalar) -> Scalar | None:
+        """The unit to divide the covariance's root by so that its volume is near 1, None for as it is.
+
+        Where sigma meets a bound, or the covariance shrinks for good (a mean at the end of its
+        precision), step and covariance would drift apart until one leaves the dtype's range. The unit
+        is a power of two, which rounds nothing; the path of the covariance changes with it.
+        """
+        if isinstance(volume, float):
+            if 2**-8 < volume < 2**8:
+                return None
+            unit: Scalar = 2.0 ** round(math.log2(volume))
+        else:
+            unit = volume.log2().round().exp2()
+        self._path_c = self._path_c / unit
+        return unit
 
     def _bounded(self, step: Scalar, volume: Scalar) -> Tensor:
         """The step as a tensor, with `sigma` = step * volume within its floor and ceiling."""

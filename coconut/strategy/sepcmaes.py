@@ -2,6 +2,12 @@
 
 Ros, Hansen: A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity,
 PPSN 2008, LNCS 5199, 296-305. All else as in `cmaes`, whose equation numbers are used here.
+
+The rates of C are those of pycma 4.5 and EvoTorch 0.6 for n degrees of freedom; the paper's, (n + 2)/3
+times the full ones, need 2% fewer evaluations on the ellipsoid at n = 20, and 8% more at n = 256:
+
+    c_1 = 1 / (n + 2 sqrt n + mu_eff / n)
+    c_mu = (1/4 + mu_eff + 1/mu_eff - 2) / (n + 4 sqrt n + mu_eff / 2), at most 1 - c_1
 """
 
 from __future__ import annotations
@@ -20,17 +26,19 @@ class Sepcmaes(PathStrategy):
     """sep-CMA-ES; `sigma_min` and `sigma_max` bound the geometric mean of the standard deviations."""
 
     kind = "sepcmaes"
+    separable = True
     block = 32
     tensors = ("_mean", "_step", "_path_sigma", "_path_c", "_variances")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        faster = (self.dim + 2) / 3  # Ros & Hansen 2008, section 3
-        self.c_1 = min(1.0, faster * self.c_1)
-        self.c_mu = min(1 - self.c_1, faster * self.c_mu)
+        n, mu_eff = self.dim, self.weights.mu_eff
+        self.c_1 = 1 / (n + 2 * math.sqrt(n) + mu_eff / n)
+        self.c_mu = min(1 - self.c_1, (mu_eff + 1 / mu_eff - 1.75) / (n + 4 * math.sqrt(n) + mu_eff / 2))
         self._set_weights()
-        self._variances = self._covariance0.diagonal().clone()
-        self._step = self._bounded(scalar(self._step), self._volume())
+        self._room = torch.finfo(self._mean.dtype).tiny ** 0.4  # least variance; the largest is 1 over it
+        self._variances = self._covariance0
+        self._settle(scalar(self._step))
 
     @property
     def sigma(self) -> float:
@@ -53,7 +61,17 @@ class Sepcmaes(PathStrategy):
         kept = self._variances * self._decay(moving)
         kept = kept.addcmul_(self._variances, w @ squares, value=self.c_mu)
         self._variances = torch.addcmul(kept, self._path_c, self._path_c, value=self.c_1)  # (47)
-        self._step = self._bounded(step * change, self._volume())
+        self._settle(step * change)
+
+    def _settle(self, step: Scalar) -> None:
+        """Set the step, within bounds, with variances that stay in the range of their dtype."""
+        volume = self._volume()
+        unit = self._rescaled(volume)
+        if unit is not None:
+            self._variances = self._variances / unit**2
+            step, volume = step * unit, volume / unit
+        self._variances = self._variances.clamp(self._room, 1 / self._room)
+        self._step = self._bounded(step, volume)
 
     def _volume(self) -> Scalar:
         """Geometric mean of the standard deviations for step 1, in units of scale."""
