@@ -22,6 +22,7 @@ from coconut.strategy import build
 FIT, HELDOUT, WINDOW, STRIDE = 24, 100, 4, 2
 DISTANCE, SCATTER, DECADES = 0.7, 0.4, 2.0
 EVERY = 4  # generations between scores
+VOICES = 25
 
 Cell = tuple[int, str, int, float, int, int]
 
@@ -72,6 +73,10 @@ def model_cells() -> Iterator[Cell]:
     sigmas = (0.1, 0.2, 0.3, 0.5)
     for dim, kind, popsize, sigma, seed in itertools.product((36, 54), kinds, (16, 24, 32), sigmas, range(5)):
         yield dim, kind, popsize, sigma, 3200 // popsize, seed
+    # more voices where the default is chosen
+    near = itertools.product(("snes", "sepcmaes", "cmaes", "xnes"), (16, 24), (0.1, 0.2, 0.3), range(5, VOICES))
+    for kind, popsize, sigma, seed in near:
+        yield 36, kind, popsize, sigma, 3200 // popsize, seed
     for kind, sigma, seed in itertools.product(("cosyne", "walk"), (0.15, 0.3), range(5)):
         yield 36, kind, 16, sigma, 200, seed
     for kind, sigma, seed in itertools.product(("snes", "sepcmaes", "cmaes", "cem"), (0.1, 0.2, 0.3), range(3)):

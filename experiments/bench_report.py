@@ -12,6 +12,8 @@ from typing import Any
 from bench_model import EVERY
 from bench_peers import solvers
 
+from coconut.config import EsConfig
+
 Row = dict[str, Any]
 OURS = "coconut"
 COLOURS = {OURS: "tab:red", "pycma": "tab:blue", "cmaes": "tab:orange", "evotorch": "tab:green"}
@@ -30,25 +32,29 @@ def evaluations(rows: list[Row], targets: list[float]) -> float:
 
 
 def to_target(path: Path, targets: list[float]) -> str:
-    """A markdown table: medians to 1e-8, ours over the best peer's."""
+    """A markdown table: medians to 1e-8 (solved / runs where not all nine), ours over the best peer's."""
     groups: dict[tuple[Any, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in read(path):
         kind, peer, name, dim, _ = row["key"]
         groups[kind, name, dim][peer].append(row)
     lines = ["| kind | function | D | coconut | peers | ours / best |", "|---|---|---|---|---|---|"]
-    order = list(solvers("cmaes")) + list(solvers("snes"))
+    order = [*solvers("cmaes"), *solvers("snes")]
     for (kind, name, dim), peers in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])):
-        medians = {p: evaluations(rows, targets) for p, rows in peers.items()}
+        shown = {peer: _runs(rows, targets) for peer, rows in peers.items()}
+        medians = {peer: evaluations(rows, targets) for peer, rows in peers.items()}
         ours = medians.pop(OURS, math.nan)
         best = min(medians.values(), default=math.inf)
         ratio = f"{ours / best:.3f}" if math.isfinite(best) else "no peer solves" if medians else "no peer run"
-        others = ", ".join(f"{p} {_count(medians[p])}" for p in sorted(medians, key=order.index))
-        lines.append(f"| {kind} | {name} | {dim} | {_count(ours)} | {others} | {ratio} |")
+        others = ", ".join(f"{p} {shown[p]}" for p in sorted(medians, key=order.index))
+        lines.append(f"| {kind} | {name} | {dim} | {shown.get(OURS, '')} | {others} | {ratio} |")
     return "\n".join(lines)
 
 
-def _count(value: float) -> str:
-    return f"{value:.0f}" if math.isfinite(value) else "-"
+def _runs(rows: list[Row], targets: list[float]) -> str:
+    """The median, and how many of how many runs reached the last target where that is not 9 of 9."""
+    solved, median = sum(len(row["hits"]) == len(targets) for row in rows), evaluations(rows, targets)
+    count = f"{median:.0f}" if math.isfinite(median) else "-"
+    return count if solved == len(rows) == 9 else f"{count} ({solved}/{len(rows)})"
 
 
 def milliseconds(path: Path) -> str:
@@ -59,21 +65,50 @@ def milliseconds(path: Path) -> str:
     return "\n".join(lines)
 
 
+def best_so_far(row: Row, budget: int) -> float | None:
+    """Best held-out score of the mean within `budget` evaluations, None where the run was shorter."""
+    popsize, generations = row["key"][2], row["key"][4]
+    steps = budget // popsize // EVERY
+    return max(row["scores"][:steps]) if steps and budget < (generations + 1) * popsize else None
+
+
+def _mean(values: list[float]) -> str:
+    """Mean and its standard error over voices."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.1f} ± {error:.1f}"
+
+
 def model(path: Path) -> str:
-    """Mean best-so-far score of the model at equal evaluations."""
+    """Best score so far at equal evaluations, mean ± standard error over voices."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in read(path):
         groups[tuple(row["key"][:5])].append(row)
     head = " | ".join(f"{b} evals" for b in BUDGETS)
-    lines = [f"| D | kind | popsize | sigma | {head} | last sigma |", "|---" * (len(BUDGETS) + 5) + "|"]
-    for (dim, kind, popsize, sigma, generations), rows in groups.items():
-        cells = []
-        for budget in BUDGETS:
-            steps = budget // popsize // EVERY
-            reached = steps and budget < (generations + 1) * popsize
-            cells.append(f"{statistics.mean(max(r['scores'][:steps]) for r in rows):.1f}" if reached else "")
+    lines = [f"| D | kind | popsize | sigma | voices | {head} | last sigma |", "|---" * (len(BUDGETS) + 6) + "|"]
+    for (dim, kind, popsize, sigma, _), rows in sorted(groups.items(), key=lambda item: item[0]):
+        scores = [[score for row in rows if (score := best_so_far(row, b)) is not None] for b in BUDGETS]
+        cells = " | ".join(_mean(values) if values else "" for values in scores)
         last = statistics.mean(row["sigma"] for row in rows)
-        lines.append(f"| {dim} | {kind} | {popsize} | {sigma} | {' | '.join(cells)} | {last:.3f} |")
+        lines.append(f"| {dim} | {kind} | {popsize} | {sigma} | {len(rows)} | {cells} | {last:.3f} |")
+    return "\n".join(lines)
+
+
+def against_default(path: Path) -> str:
+    """Differences to the default, voice by voice: mean ± standard error; above 0 is better than it."""
+    es = EsConfig()
+    runs: dict[tuple[Any, ...], dict[int, Row]] = defaultdict(dict)
+    for row in read(path):
+        dim, kind, popsize, sigma, _, voice = row["key"]
+        if dim == 36:
+            runs[kind, popsize, sigma][voice] = row
+    default = runs.pop((es.kind, es.popsize, es.sigma), {})
+    head = " | ".join(f"{b} evals" for b in BUDGETS[:3])
+    lines = [f"| kind | popsize | sigma | voices | {head} |", "|---" * 7 + "|"]
+    for (kind, popsize, sigma), rows in sorted(runs.items()):
+        shared = sorted(set(rows) & set(default))
+        pairs = [[(best_so_far(rows[v], b), best_so_far(default[v], b)) for v in shared] for b in BUDGETS[:3]]
+        cells = [_mean([x - y for x, y in column if x is not None and y is not None]) for column in pairs]
+        lines.append(f"| {kind} | {popsize} | {sigma} | {len(shared)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -140,7 +175,10 @@ def report(out: Path, targets: list[float]) -> None:
     print("Evaluations to 1e-8, medians\n\n" + to_target(out / "evals.jsonl", targets))
     print("\nBBOB, evaluations to 1e-8 above the optimum, medians\n\n" + to_target(out / "bbob.jsonl", targets))
     print("\nOverhead at D = 310\n\n" + milliseconds(out / "time.jsonl"))
-    print("\nModel of a voice fit, mean best held-out score\n\n" + model(out / "model.jsonl"))
+    print("\nModel of a voice fit, best held-out score, mean ± standard error\n\n" + model(out / "model.jsonl"))
+    es = EsConfig()
+    print(f"\nModel at D = 36, less the default ({es.kind}, popsize {es.popsize}, sigma {es.sigma}), voice by voice\n")
+    print(against_default(out / "model.jsonl"))
     draw_ecdf(out / "evals.jsonl", out / "ecdf.png", targets)
     draw_model(out / "model.jsonl", out / "model.png")
     print(f"\nPlots: {out / 'ecdf.png'}, {out / 'model.png'}")
