@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coconut.synthesis import elementwise, ragged
-from coconut.synthesis.layers import Conv, ResBlock, SnakeBlock, StyleBank, Up, adain_snake
+from coconut.synthesis.convolution import Conv, Up
+from coconut.synthesis.layers import ResBlock, SnakeBlock, StyleBank, adain_snake
 from coconut.synthesis.precision import Fused, Precision, tensor_cores
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.source import SineSource

@@ -9,100 +9,19 @@ x + sin(ax)^2 / a is computed on v = ax as v + sin(v)^2, with a in the AdaIN bef
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils import weight_norm as old_norm
+from torch import Tensor
 
 from coconut.synthesis import ragged
+from coconut.synthesis.convolution import Conv, Pool
 from coconut.synthesis.elementwise import snake_
 from coconut.synthesis.ragged import Lengths
 
-WeightNorm = old_norm.__globals__["WeightNorm"]
-
-
-def weight_of(module: nn.Module) -> Tensor:
-    """The effective weight, whichever weight norm (hook or parametrization) the module carries."""
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, WeightNorm):
-            return hook.compute_weight(module).detach()
-    return module.weight.detach()  # type: ignore[union-attr,operator]
-
-
-def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> Tensor:
-    """x [B, T, C], weight [C', C, 1, K] in channels-last memory -> [B, T', C']."""
-    steps, pads, gaps = (1, stride), (0, padding), (1, dilation)
-    x = x.transpose(1, 2).unsqueeze(2)
-    if ragged.on_cpu(x) and x.dtype != torch.float64:  # F.conv2d leaves small ones to a slow kernel
-        y = torch.mkldnn_convolution(x, weight, bias, pads, steps, gaps, 1)
-    else:
-        y = F.conv2d(x, weight, bias, steps, pads, gaps)
-    return y.squeeze(2).transpose(1, 2)
-
-
-def _typed(kernel: Any, x: Tensor, dtype: torch.dtype | None, *options: Any) -> Tensor:
-    """kernel(x) in another dtype. Off the CPU the result stays in it: half the traffic."""
-    if dtype is None or x.dtype == torch.float64:
-        return kernel(x, *options)
-    y = kernel(x.to(dtype), *options)
-    return y.float() if ragged.on_cpu(x) else y
-
-
-class Conv:
-    """Conv1d on [B, T, C]. `gain` [C] multiplies its input channels."""
-
-    def __init__(self, module: Any, gain: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
-        weight = weight_of(module)
-        if gain is not None:
-            weight = (weight.double() * gain.double()[:, None]).to(weight.dtype)
-        self.dtype = dtype
-        self.weight = weight.to(dtype).unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
-        self.shape = (module.stride[0], module.padding[0], module.dilation[0])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return _typed(convolve, x, self.dtype, self.weight, self.bias, *self.shape)
-
-
-class Up:
-    """ConvTranspose1d on [B, T, C]."""
-
-    def __init__(self, module: Any, dtype: torch.dtype | None = None) -> None:
-        self.dtype = dtype
-        weight = weight_of(module).to(dtype).unsqueeze(2)
-        self.weight = weight.contiguous(memory_format=torch.channels_last)
-        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
-        self.stride, self.padding = module.stride[0], module.padding[0]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return _typed(self._kernel, x, self.dtype)
-
-    def _kernel(self, x: Tensor) -> Tensor:
-        x = x.transpose(1, 2).unsqueeze(2)
-        y = F.conv_transpose2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding))
-        return y.squeeze(2).transpose(1, 2)
-
-
-class Pool:
-    """The depthwise ConvTranspose1d(3, stride 2, padding 1, output padding 1) of an upsampling block.
-
-    y[2t] = w1 x[t], y[2t+1] = w2 x[t] + w0 x[t+1], each plus the bias; x is 0 past its end.
-    """
-
-    def __init__(self, module: Any) -> None:
-        self.taps = weight_of(module)[:, 0].T.contiguous()  # [3, C]
-        self.bias = module.bias.detach()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = x.new_empty(x.shape[0], x.shape[1], 2, x.shape[2])
-        torch.addcmul(self.bias, x, self.taps[1], out=y[:, :, 0])
-        torch.addcmul(self.bias, x, self.taps[2], out=y[:, :, 1])
-        y[:, :-1, 1].addcmul_(x[:, 1:], self.taps[0])
-        return y.flatten(1, 2)
+TILE = 1 << 20  # elements of a stretch of time on a CPU, measured: 2^16 to 2^22; what is done to it stays in cache
 
 
 class StyleBank:
@@ -150,14 +69,18 @@ class AdaIN:
         self.shift = slice(offset + channels, offset + 2 * channels)
         self.eps = eps
 
-    def __call__(
+    def __call__(self, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
+        """x [B, T, C], styles [B, width] -> [B, T, C]."""
+        scale, shift = self.line(x, styles, lengths)
+        return torch.addcmul(shift, x, scale)
+
+    def line(
         self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """x [B, T, C], styles [B, width] -> [B, T, C]. `moments` of x, if they are known already."""
+    ) -> tuple[Tensor, Tensor]:
+        """Scale and shift [B, 1, C] that make up the layer for x. `moments` of x, if they are known already."""
         mean, var = lengths.moments(x) if moments is None else moments
         scale = styles[:, None, self.scale] * (var + self.eps).rsqrt()
-        shift = torch.addcmul(styles[:, None, self.shift], mean, scale, value=-1.0)
-        return torch.addcmul(shift, x, scale)
+        return scale, torch.addcmul(styles[:, None, self.shift], mean, scale, value=-1.0)
 
 
 class ResBlock:
@@ -206,7 +129,7 @@ class SnakeBlock:
     """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake.
 
     `fused` is `adain_snake`, compiled or not; on CPU, where nothing can be compiled, the same is
-    done by single calls of vectorised kernels.
+    done by single calls of vectorised kernels, one stretch of time after another.
     """
 
     def __init__(
@@ -223,22 +146,46 @@ class SnakeBlock:
     def __call__(
         self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
+        if ragged.on_cpu(x):
+            return self._in_stretches(x, styles, lengths, moments)
         for norm1, conv1, norm2, conv2 in self.layers:
-            v = conv1(self._activate(norm1, x, styles, lengths, moments))
+            v = conv1(self._activate(norm1, x, styles, lengths))
             v = conv2(self._activate(norm2, v, styles, lengths))
-            x, moments = (v.add_(x) if v.dtype == x.dtype else x + v), None
+            x = v.add_(x) if v.dtype == x.dtype else x + v
         return x
 
-    def _activate(
-        self,
-        norm: AdaIN,
-        x: Tensor,
-        styles: Tensor,
-        lengths: Lengths,
-        moments: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        if ragged.on_cpu(x):
-            return lengths.blank_(snake_(norm(x, styles, lengths, moments)))
+    def _activate(self, norm: AdaIN, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
         scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
         padding, count = (None, None) if lengths.equal else (lengths.padding, lengths.tensor[:, None, None])
         return self.fused(x, scale, shift, norm.eps, padding, count, self.dtype or x.dtype)
+
+    def _in_stretches(
+        self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        v, y = torch.empty_like(x), torch.empty_like(x)
+        for norm1, conv1, norm2, conv2 in self.layers:
+            line = norm1.line(x, styles, lengths, moments)
+            for start, stop, found in stretches(x, line, conv1, lengths):
+                v[:, start:stop] = found
+            for start, stop, found in stretches(v, norm2.line(v, styles, lengths), conv2, lengths):
+                torch.add(found, x[:, start:stop], out=y[:, start:stop])
+            x, moments = y, None
+        return x
+
+
+def stretches(
+    x: Tensor, line: tuple[Tensor, Tensor], conv: Conv, lengths: Lengths
+) -> Iterator[tuple[int, int, Tensor]]:
+    """conv(snake(scale x + shift)) of x [B, T, C] as (start, stop, [B, stop - start, C'])."""
+    scale, shift = line
+    total, count = x.shape[1], -(-x.numel() // TILE)
+    step = -(-total // (count * conv.grain)) * conv.grain
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        size = -(-(stop - start) // conv.grain) * conv.grain
+        first, last = start - conv.lead, start - conv.lead + size + conv.reach
+        low, high = max(first, 0), min(last, total)
+        a = snake_(torch.addcmul(shift, x[:, low:high], scale))
+        for item, n in zip(a, lengths.steps, strict=True):
+            item[max(n - low, 0) :] = 0.0
+        yield start, stop, conv.valid(F.pad(a, (0, 0, low - first, last - high)))[:, : stop - start]

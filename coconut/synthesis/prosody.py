@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coconut.synthesis.layers import Conv, ResBlock, StyleBank
+from coconut.synthesis.convolution import Conv
+from coconut.synthesis.layers import ResBlock, StyleBank
 from coconut.synthesis.ragged import Lengths
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coconut.synthesis import elementwise
-from coconut.synthesis.layers import convolve
+from coconut.synthesis.convolution import convolve
 from coconut.synthesis.ragged import Lengths
 
 
