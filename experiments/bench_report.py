@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -13,10 +14,13 @@ from bench_model import EVERY
 from bench_peers import solvers
 
 from coconut.config import EsConfig
+from coconut.strategy import KINDS
 
 Row = dict[str, Any]
 OURS = "coconut"
 COLOURS = {OURS: "tab:red", "pycma": "tab:blue", "cmaes": "tab:orange", "evotorch": "tab:green"}
+PALETTE = ("tab:red", "tab:purple", "tab:blue", "tab:orange", "tab:green", "tab:brown", "gray")
+HUES = dict(zip(KINDS, PALETTE, strict=True))
 BUDGETS = (640, 1600, 3200, 14_400)  # evaluations at which the model is read
 
 
@@ -113,7 +117,7 @@ def against_default(path: Path) -> str:
 
 
 def draw_ecdf(path: Path, out: Path, targets: list[float]) -> None:
-    """Share of (function, target, seed) reached against evaluations / D, one panel a kind.
+    """Share of (function, target) reached against evaluations / D, mean of the seeds, one panel a kind.
 
     A panel shows the functions that all of its solvers ran.
     """
@@ -130,11 +134,17 @@ def draw_ecdf(path: Path, out: Path, targets: list[float]) -> None:
             if row["key"][0] == kind and row["key"][3] == 20:
                 runs[row["key"][1]][row["key"][2]].append(row)
         shared = set.intersection(*(set(functions) for functions in runs.values())) if runs else set()
-        for peer, functions in runs.items():
-            rows = [row for name in shared for row in functions[name]]
-            hits = sorted(hit / 20 for row in rows for hit in row["hits"])
-            shares = [(i + 1) / (len(rows) * len(targets)) for i in range(len(hits))]
-            panel.step(hits, shares, label=peer, color=COLOURS[peer], lw=2 if peer == OURS else 1)
+        for peer in sorted(runs, key=list(COLOURS).index):
+            # every function weighs alike, however many runs it had
+            weighted = sorted(
+                (hit / 20, 1 / (len(rows) * len(shared) * len(targets)))
+                for rows in (runs[peer][name] for name in shared)
+                for row in rows
+                for hit in row["hits"]
+            )
+            shares = list(itertools.accumulate(weight for _, weight in weighted))
+            thick = {"lw": 3.0, "alpha": 0.6} if peer == OURS else {"lw": 1.1}
+            panel.step([hit for hit, _ in weighted], shares, where="post", label=peer, color=COLOURS[peer], **thick)
         panel.set(xscale="log", title=f"{kind}, D = 20", xlabel="evaluations / D", xlim=(1, None), ylim=(0, 1.02))
         panel.text(0.97, 0.03, "\n".join(sorted(shared)), transform=panel.transAxes, fontsize=7, ha="right")
         panel.grid(alpha=0.3)
@@ -160,13 +170,13 @@ def draw_model(path: Path, out: Path) -> None:
             d, kind, p, sigma, g, _ = row["key"]
             if (d, p, g) == (dim, popsize, generations) and sigma == (0.15 if kind in ("cosyne", "walk") else 0.2):
                 groups[kind].append(row["scores"])
-        for kind, curves in groups.items():
+        for kind, curves in sorted(groups.items(), key=lambda item: list(HUES).index(item[0])):
             mean = [statistics.mean(column) for column in zip(*curves, strict=True)]
-            panel.plot([popsize * EVERY * (i + 1) for i in range(len(mean))], mean, label=kind)
+            panel.plot([popsize * EVERY * (i + 1) for i in range(len(mean))], mean, label=kind, color=HUES[kind])
         panel.set(title=f"model, D = {dim}, popsize {popsize}", xlabel="evaluations", xscale="log", ylim=(20, 100))
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
-    panels[0].set_ylabel("held-out score")
+    panels[0].set_ylabel("held-out score (0 = start, 100 = optimum)")
     figure.tight_layout()
     figure.savefig(out, dpi=110)
 

@@ -1,6 +1,6 @@
 """Strategies against their peers: evaluations to target, BBOB, milliseconds, a model of our problem.
 
-    python experiments/bench_strategies.py {evals,bbob,time,model,report} [--out DIR] [--only WORD]
+    python experiments/bench_strategies.py {evals,bbob,time,model,report} [--out DIR] [--only PATTERN]
 
 One core (set OMP_NUM_THREADS=1). Each run is a line of `DIR/NAME.jsonl`; a run that is there is not
 repeated, so a bench may be interrupted and goes on where it was. `report` prints the tables and
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import statistics
 import sys
 import time
@@ -147,7 +148,7 @@ def rounds(log: Log, plan: list[Cell], only: str) -> Iterator[tuple[Cell, str, C
     """
     for seeds, cell in itertools.product((range(3), range(3, SEEDS)), plan):
         for seed, (peer, make) in itertools.product(seeds, cell.solvers().items()):
-            wanted = only in f"{cell.kind}/{peer}/{cell.name}/{cell.dim}"
+            wanted = re.search(only, f"{cell.kind}/{peer}/{cell.name}/{cell.dim}")
             group = [cell.kind, peer, cell.name, cell.dim]
             if wanted and not log.has([*group, seed]) and (seed < 3 or not log.hopeless(group)):
                 yield cell, peer, make, seed
@@ -199,7 +200,7 @@ def bench_time(out: Path, only: str) -> None:
     log = Log(out / "time.jsonl")
     for kind, popsize in itertools.product(KINDS, (24, 128)):
         key = [kind, popsize]
-        if log.has(key) or only not in f"{kind}/{popsize}":
+        if log.has(key) or not re.search(only, f"{kind}/{popsize}"):
             continue
         steps = {}
         for peer, make in solvers(kind, torch.float32).items():
@@ -227,7 +228,7 @@ def bench_model(out: Path, only: str) -> None:
     log = Log(out / "model.jsonl")
     for cell in model_cells():
         key = list(cell)
-        if only in "/".join(map(str, key)) and not log.has(key):
+        if re.search(only, "/".join(map(str, key))) and not log.has(key):
             log.add(key, run_model(*cell))
 
 
@@ -235,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", choices=["evals", "bbob", "time", "model", "report"])
     parser.add_argument("--out", type=Path, default=Path("runs/bench_strategies"))
-    parser.add_argument("--only", default="", help="run only cells whose name holds this")
+    parser.add_argument("--only", default="", help="only cells with this pattern in their kind/solver/function/D")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.bench == "report":

@@ -55,7 +55,7 @@ class Gaussian(Strategy):
         drawn = (self.popsize + 1) // 2 if self.mirrored else self.popsize
         z = z[:drawn]
         # far fewer than D random directions are nearly at right angles as they come
-        if self.orthogonal and 8 * drawn > self.dim:
+        if self.orthogonal and 8 * drawn > self.dim > 1:
             z = orthogonalise(z, self.block)
         return torch.cat([z, -z[: self.popsize - drawn]]) if self.mirrored else z
 
