@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils import parametrize, remove_weight_norm
 from torch.nn.utils.parametrizations import weight_norm
 
 from coconut.audio import LogMel
 from coconut.config import InputError
-from coconut.synthesis import Synthesizer, ragged, synthesizer
-from coconut.synthesis.batches import batches, bucket, halving
-from coconut.synthesis.budget import Budget, peak_bytes
+from coconut.synthesis import Synthesizer, convolution, layers, precision, ragged, synthesizer
 from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles, stock
 
 
@@ -72,6 +68,8 @@ def path(request, monkeypatch):
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("disable_complex", [False, True])
 def test_float64_equals_stock(monkeypatch, disable_complex):
+    monkeypatch.setattr(convolution, "WIDE", 1)  # what only a larger model does
+    monkeypatch.setattr(layers, "TILE", 50_000)
     monkeypatch.setattr(synthesizer, "WASTE", 1.0)
     monkeypatch.setattr(synthesizer, "PITCH_WASTE", 1.0)
     model = random_model(dtype=torch.float64, disable_complex=disable_complex)
@@ -95,9 +93,12 @@ def test_float64_equals_stock_for_the_real_architecture():
     assert deviation(synth, model, texts(model, 1, 6, 2), random_styles(1, 3).double()) <= 1e-6
 
 
-def test_float32_equals_stock_given_its_contours(monkeypatch):
+@pytest.mark.parametrize(
+    "config", [None, pytest.param(kokoro_config(), marks=pytest.mark.slow)], ids=["mini", "Kokoro-82M"]
+)
+def test_float32_equals_stock_given_its_contours(monkeypatch, config):
     """A phase at the cut between -pi and pi is decided by rounding: a text with such a one proves nothing."""
-    model = random_model(disable_complex=True)
+    model = random_model(config, disable_complex=True, pace=-5.5 if config is None else -7.5)
     synth, styles = Synthesizer(model), random_styles(1, 1)
     cut = []
     inner = model.decoder.generator.stft.transform
@@ -132,22 +133,6 @@ def test_a_model_with_parametrized_weight_norm_sounds_the_same(double):
     assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
 
 
-def test_company_order_and_chunking_do_not_matter(double, monkeypatch):
-    monkeypatch.setattr(synthesizer, "WASTE", 1.0)
-    phonemes, styles = texts(double, 4, 10, 6), random_styles(4, 3).double()
-    synth = widest(Synthesizer(double))
-    together = synth(synth.prepare(phonemes), styles)
-    tolerance = 1e-6 * together.wav.abs().max()
-    shuffled = synth(synth.prepare([phonemes[i] for i in (2, 0, 1)]), styles[[3, 1, 0, 2]][:, [2, 0, 1]])
-    assert torch.equal(shuffled.lens, together.lens[[3, 1, 0, 2]][:, [2, 0, 1]])
-    assert (shuffled.wav - together.wav[[3, 1, 0, 2]][:, [2, 0, 1]]).abs().max() <= tolerance
-    synth.budget.limit = 1
-    apart = synth(synth.prepare(phonemes), styles)
-    assert (apart.wav - together.wav).abs().max() <= tolerance
-    alone = synth(synth.prepare(phonemes[1:2]), styles[2:3, 1:2])
-    assert (alone.wav[0, 0] - together.wav[2, 1, : alone.wav.shape[-1]]).abs().max() <= tolerance
-
-
 def test_one_seed_gives_the_same_bits_and_another_does_not(single):
     phonemes, styles = texts(single, 4, 17), random_styles(3, 2)
     first, again, other = (Synthesizer(single, seed=seed) for seed in (0, 0, 1))
@@ -163,45 +148,16 @@ def test_the_global_rng_is_left_alone(single):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_shared_prosody_is_computed_once_and_changes_nothing(double, monkeypatch):
-    phonemes, styles = texts(double, 4, 17), random_styles(5, 2).double()
-    styles[:, :, 128:] = styles[:1, :, 128:]
-    synth = Synthesizer(double)
-    script = synth.prepare(phonemes)
-    seen = []
-    inner = synth._durations
-    monkeypatch.setattr(synth, "_durations", lambda x, style: (seen.append(len(style)), inner(x, style))[1])
-    shared = synth.prosody(script, styles)
-    assert seen == [1, 1]
-    assert shared.F0.shape[0] == shared.durations.shape[0] == 5
-    single = synth.prosody(script, styles[3:4])
-    assert torch.equal(shared.durations[3:4], single.durations)
-    assert (shared.F0[3:4] - single.F0).abs().max() < 1e-9
-    audio = synth.decode(script, shared, styles)
-    assert (audio.lens == audio.lens[0]).all()
-    assert not torch.equal(audio.wav[0], audio.wav[1])
-
-
-def test_the_population_may_be_cut_into_slices(double, monkeypatch):
-    phonemes, styles = texts(double, 4, 11), random_styles(5, 2).double()
-    synth = Synthesizer(double)
-    script = synth.prepare(phonemes)
-    whole = synth.prosody(script, styles)
-    monkeypatch.setattr(synthesizer, "SLICE_TOKENS", 30)
-    parts = synth.prosody(script, styles)
-    assert torch.equal(whole.durations, parts.durations)
-    assert (whole.F0 - parts.F0).abs().max() < 1e-9
-
-
 def mel_distance(a: Tensor, b: Tensor) -> float:
     lens = torch.tensor([len(a)])
     one, two = (LogMel()(x.float()[None], lens)[0] for x in (a, b))
     return float((one - two).abs().mean())
 
 
+@pytest.mark.slow
 def test_float32_lies_nearer_to_the_float64_truth_than_stock_float32(double, single):
-    """The phase is summed in float64: log-mel distance to the truth, over four texts."""
-    phonemes, styles = texts(single, 12, 18, 24, 30), random_styles(1, 4)
+    """The phase is summed in float64: log-mel distance to the truth, over twenty texts."""
+    phonemes, styles = texts(single, *range(3, 23)), random_styles(1, 20)
     synth = Synthesizer(single)
     script = synth.prepare(phonemes)
     audio = synth(script, styles)
@@ -212,7 +168,10 @@ def test_float32_lies_nearer_to_the_float64_truth_than_stock_float32(double, sin
         wave, _ = stock(single, text, styles[0, u], noise)
         ours.append(mel_distance(audio.wav[0, u, : len(truth)], truth))
         theirs.append(mel_distance(wave, truth))
+    nearer = sum(a < b for a, b in zip(ours, theirs, strict=True))
+    print(f"log-mel L1 to the truth: ours {sum(ours) / 20:.4f}, stock {sum(theirs) / 20:.4f}, nearer in {nearer} of 20")
     assert sum(ours) < 0.8 * sum(theirs)
+    assert nearer >= 15
 
 
 def test_fast_is_fast_in_name_only_where_it_really_is(single):
@@ -230,58 +189,6 @@ def test_fast_is_fast_in_name_only_where_it_really_is(single):
     effect = sum(mel_distance(a, b) for a, b in zip(wavs[0], wavs[1], strict=True))
     floor = sum(mel_distance(a, b) for a, b in zip(wavs[0], wavs[2], strict=True))
     assert 0 < effect < floor
-
-
-def test_a_broken_candidate_harms_no_neighbour(double):
-    phonemes, styles = texts(double, 4, 11), random_styles(5, 2).double()
-    synth = Synthesizer(double)
-    script = synth.prepare(phonemes)
-    clean = synth(script, styles)
-    broken = styles.clone()
-    broken[1, 0, 3], broken[2, 1, 200] = float("nan"), float("inf")
-    broken[3] = 1e30
-    audio = synth(script, broken)
-    expected = torch.tensor([[True, True], [False, True], [True, False], [False, False], [True, True]])
-    assert torch.equal(audio.ok, expected)
-    assert audio.wav.isfinite().all()
-    assert (audio.wav[~audio.ok] == 0).all()
-    tolerance = 1e-6 * clean.wav.abs().max()
-    for p, u in audio.ok.nonzero().tolist():
-        n = int(clean.lens[p, u])
-        assert int(audio.lens[p, u]) == n
-        assert (audio.wav[p, u, :n] - clean.wav[p, u, :n]).abs().max() <= tolerance
-
-
-def test_endless_speech_is_cut_short_and_not_ok(single):
-    synth = Synthesizer(single, max_seconds=1.0)
-    audio = synth(synth.prepare(texts(single, 2, 60)), random_styles(2, 2))
-    assert audio.ok.tolist() == [[True, False], [True, False]]
-    assert audio.lens.max() <= 62 * 600
-    assert (audio.wav[:, 1] == 0).all()
-
-
-def test_unvoiced_throughout(double):
-    synth = Synthesizer(double)
-    script, styles = synth.prepare(texts(double, 9)), random_styles(1, 1).double()
-    found = synth.prosody(script, styles)
-    silent = synthesizer.Prosody(found.durations, found.F0 * 0, found.energy, found.frames, found.ok)
-    audio = synth.decode(script, silent, styles)
-    n = int(audio.lens[0, 0])
-    wave, _ = stock(
-        double, script.phonemes[0], styles[0, 0], script.noise(0, n), (silent.F0[0, 0], silent.energy[0, 0])
-    )
-    assert audio.ok.all()
-    assert (audio.wav[0, 0] - wave).abs().max() <= 1e-6 * wave.abs().max()
-
-
-def test_the_longest_and_the_shortest_text():
-    model = random_model(pace=-7.5)
-    synth = Synthesizer(model)
-    longest = random_phonemes(510, 1, model.vocab)
-    script = synth.prepare([longest, "a", "⁂a⁂"])
-    assert script.lengths == [512, 3, 3]
-    assert script.rows.tolist() == [509, 0, 2]  # Kokoro's pipeline reads row len(phonemes) - 1 of the string
-    assert synth(script, random_styles(1, 3)).ok.all()
 
 
 @pytest.mark.parametrize(
@@ -310,67 +217,17 @@ def test_texts_are_encoded_once(single, monkeypatch):
     assert again.texts == first.texts[::-1]
 
 
-def test_memory_running_out_halves_the_batch(single, monkeypatch):
-    phonemes, styles = texts(single, 6), random_styles(6, 1)
-    styles[..., 128:] = styles[:1, :, 128:]
-    synth = Synthesizer(single)
-    script = synth.prepare(phonemes)
-    expected = synth(script, styles)
-    inner, sizes = synth._acoustics, []
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_caller_keeps_its_own_tf32(allowed):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
 
-    def tight(text: Tensor, *rest: Tensor) -> Tensor:
-        sizes.append(len(text))
-        if len(text) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        return inner(text, *rest)
+    def fail() -> None:
+        with precision.tensor_cores(torch.device("cuda"), allowed):
+            assert matmul.allow_tf32 is allowed
+            assert cudnn.allow_tf32 is allowed
+            raise ZeroDivisionError
 
-    monkeypatch.setattr(synth, "_acoustics", tight)
-    audio = synth(script, styles)
-    assert sizes[0] == 6
-    assert sizes.count(1) + 2 * sizes.count(2) == 6
-    assert (audio.wav - expected.wav).abs().max() <= 1e-2 * expected.wav.abs().max()
-    sizes.clear()
-    synth(script, styles)
-    assert max(sizes) < 6
-
-
-def test_other_errors_are_not_swallowed():
-    def work(_: list[int]) -> None:
-        raise RuntimeError("size mismatch")
-
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        halving([1, 2], work)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(3, 3000), min_size=1, max_size=40), st.integers(1, 5000), st.floats(0, 1))
-def test_batches(frames, budget, waste):
-    made = list(batches(frames, budget, waste))
-    assert sorted(i for batch in made for i in batch) == list(range(len(frames)))
-    for batch in made:
-        longest, shortest = frames[batch[0]], frames[batch[-1]]
-        assert len(batch) == 1 or bucket(longest) * len(batch) <= budget
-        assert longest == max(frames[i] for i in batch)
-        assert shortest >= (1 - waste) * longest
-        assert longest <= bucket(longest) <= longest * 17 / 16 + 1
-
-
-def test_memory_is_measured():
-    def work() -> Tensor:
-        kept = torch.zeros(1000)  # 4,000 bytes
-        torch.zeros(500).add_(1)  # 2,000 at the same time, then gone
-        return kept + 1  # 4,000 more
-
-    assert peak_bytes(work, torch.device("cpu")) == 8000
-
-
-def test_the_budget_follows_the_measurement(single):
-    synth = Synthesizer(single)
-    synth._warm_up()
-    cost = synth.budget.bytes_per_frame
-    assert 20_000 < cost < 500_000
-    budget = Budget(torch.device("cpu"))
-    budget.bytes_per_frame = cost
-    assert budget.frames == int(budget.available() / cost)
-    budget.shrink(64)
-    assert budget.frames == 32
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark) == before

@@ -17,10 +17,17 @@ def bucket(frames: int) -> int:
     return -(-frames // step) * step
 
 
-def batches(frames: Sequence[int], budget: int, waste: float) -> Iterator[list[int]]:
+def exactly(frames: int) -> int:
+    """The length itself: for populations that share their durations, whose few lengths recur."""
+    return frames
+
+
+def batches(
+    frames: Sequence[int], budget: int, waste: float, room: Callable[[int], int] = bucket
+) -> Iterator[list[int]]:
     """Indices of items, longest first, in batches of neighbours.
 
-    A batch padded to the bucket of its longest item holds at most `budget` frames, or a single item,
+    A batch padded to the `room` of its longest item holds at most `budget` frames, or a single item,
     and at most a share `waste` of it is padding to that item's own length.
     """
     order = sorted(range(len(frames)), key=lambda i: -frames[i])
@@ -28,7 +35,7 @@ def batches(frames: Sequence[int], budget: int, waste: float) -> Iterator[list[i
     for i in order:
         if batch:
             longest = frames[batch[0]]
-            if bucket(longest) * (len(batch) + 1) > budget or frames[i] < (1 - waste) * longest:
+            if room(longest) * (len(batch) + 1) > budget or frames[i] < (1 - waste) * longest:
                 yield batch
                 batch = []
         batch.append(i)
@@ -36,9 +43,15 @@ def batches(frames: Sequence[int], budget: int, waste: float) -> Iterator[list[i
         yield batch
 
 
-def padding_share(frames: Sequence[int], budget: int, waste: float) -> float:
+def plan(frames: Sequence[int], texts: int, waste: float) -> tuple[float, Callable[[int], int]]:
+    """waste and room for the items of a population, [P, texts] in a row: none where all P share their lengths."""
+    shared = len(frames) > texts and list(frames) == list(frames[:texts]) * (len(frames) // texts)
+    return (0.0, exactly) if shared else (waste, bucket)
+
+
+def padding_share(frames: Sequence[int], budget: int, waste: float, room: Callable[[int], int] = bucket) -> float:
     """The share of padded frames among all that `batches` would compute."""
-    padded = sum(bucket(frames[b[0]]) * len(b) for b in batches(frames, budget, waste))
+    padded = sum(room(frames[b[0]]) * len(b) for b in batches(frames, budget, waste, room))
     return 1 - sum(frames) / padded if padded else 0.0
 
 
@@ -59,4 +72,5 @@ def halving(batch: list[int], work: Callable[[list[int]], None]) -> bool:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "ALLOC_FAILED")  # of the CPU's allocator; of cuDNN and cuBLAS
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)

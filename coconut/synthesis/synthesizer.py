@@ -8,7 +8,7 @@ audio = synth.decode(script, prosody, styles)  # waveforms: dims 0:128
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coconut.config import InputError
 from coconut.synthesis.acoustics import Acoustics
-from coconut.synthesis.batches import batches, bucket, halving
+from coconut.synthesis.batches import batches, bucket, halving, plan
 from coconut.synthesis.budget import PROBE, Budget
 from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
@@ -168,9 +168,10 @@ class Synthesizer:
         longest = bucket(max(counts)) * self.samples_per_frame
         noise = torch.stack([script.noise(u, longest) for u in range(texts)])
         wav = styles.new_zeros(len(counts), width)
+        waste, room = plan(counts, texts, WASTE)
 
         def work(batch: list[int]) -> None:
-            lengths = self._lengths(counts, batch)
+            lengths = self._lengths(counts, batch, room)
             rows, total = self._index(batch), lengths.total
             text = table[(rows % texts)[:, None], align(steps[rows], total)]
             hiss = noise[rows % texts, : total * self.samples_per_frame]
@@ -182,14 +183,14 @@ class Synthesizer:
 
         frames = self.budget.frames
         with tensor_cores(self.device, self.precision == "fast"):
-            for batch in batches(counts, frames, WASTE):
+            for batch in batches(counts, frames, waste, room):
                 if halving(batch, work):
-                    self.budget.shrink(bucket(counts[batch[0]]) * len(batch))
+                    self.budget.shrink(room(counts[batch[0]]) * len(batch))
         wav[~ok] = 0.0
         return Audio(wav.unflatten(0, shape), prosody.frames * self.samples_per_frame, ok.view(shape))
 
-    def _lengths(self, counts: list[int], batch: list[int]) -> Lengths:
-        return Lengths([counts[i] for i in batch], self.device, bucket(counts[batch[0]]))
+    def _lengths(self, counts: list[int], batch: list[int], room: Callable[[int], int] = bucket) -> Lengths:
+        return Lengths([counts[i] for i in batch], self.device, room(counts[batch[0]]))
 
     def _index(self, batch: list[int]) -> Tensor:
         return torch.tensor(batch, device=self.device)
