@@ -22,7 +22,7 @@ from coconut.strategy import build
 FIT, HELDOUT, WINDOW, STRIDE = 24, 100, 4, 2
 DISTANCE, SCATTER, DECADES = 0.7, 0.4, 2.0
 EVERY = 4  # generations between scores
-VOICES = 25
+VOICES = 15
 
 Cell = tuple[int, str, int, float, int, int]
 
