@@ -1,6 +1,6 @@
 """Strategies against their peers: evaluations to target, BBOB, milliseconds, a model of our problem.
 
-    python experiments/bench_strategies.py {evals,bbob,time,model,report} [--out DIR] [--only PATTERN]
+    python experiments/bench_strategies.py {evals,bbob,time,model,report} [--out DIR] [--only PATTERN] [--seeds N]
 
 One core (set OMP_NUM_THREADS=1). Each run is a line of `DIR/NAME.jsonl`; a run that is there is not
 repeated, so a bench may be interrupted and goes on where it was. `report` prints the tables and
@@ -148,23 +148,25 @@ class Log:
         return len(hits) >= 3 and max(hits) < len(TARGETS)
 
 
-def rounds(log: Log, plan: list[Cell], only: str) -> Iterator[tuple[Cell, str, Callable[[], Solver], int]]:
-    """(cell, solver's name, solver, seed) yet to run: three seeds of each cell, then all nine.
+def rounds(
+    log: Log, plan: list[Cell], args: argparse.Namespace
+) -> Iterator[tuple[Cell, str, Callable[[], Solver], int]]:
+    """(cell, solver's name, solver, seed) yet to run: three seeds of each cell, then the others.
 
     Within a cell the solvers take turns; who fails three times out of three is not tried again.
     """
-    for seeds, cell in itertools.product((range(3), range(3, SEEDS)), plan):
+    for seeds, cell in itertools.product((range(3), range(3, args.seeds)), plan):
         for seed, (peer, make) in itertools.product(seeds, cell.solvers().items()):
-            wanted = re.search(only, f"{cell.kind}/{peer}/{cell.name}/{cell.dim}")
+            wanted = re.search(args.only, f"{cell.kind}/{peer}/{cell.name}/{cell.dim}")
             group = [cell.kind, peer, cell.name, cell.dim]
             if wanted and not log.has([*group, seed]) and (seed < 3 or not log.hopeless(group)):
                 yield cell, peer, make, seed
 
 
-def bench_evals(out: Path, only: str) -> None:
+def bench_evals(args: argparse.Namespace) -> None:
     """The cells of a few seconds a run first, all nine seeds of them."""
-    log = Log(out / "evals.jsonl")
-    for cell, peer, make, seed in (step for plan in (cells(), long_cells()) for step in rounds(log, list(plan), only)):
+    log = Log(args.out / "evals.jsonl")
+    for cell, peer, make, seed in (step for plan in (cells(), long_cells()) for step in rounds(log, list(plan), args)):
         problem = problems(cell.dim)[cell.name]
         start = np.full(cell.dim, problem.start)
         row = run(make(), problem.f, start, problem.sigma, cell.popsize, seed, cell.budget)
@@ -172,15 +174,15 @@ def bench_evals(out: Path, only: str) -> None:
         print("evals", cell.kind, peer, cell.name, cell.dim, seed, row["count"], flush=True)
 
 
-def bench_bbob(out: Path, only: str) -> None:
+def bench_bbob(args: argparse.Namespace) -> None:
     import cocoex
 
-    log = Log(out / "bbob.jsonl")
+    log = Log(args.out / "bbob.jsonl")
     plan = [Cell("cmaes", f"f{k}", 20, 60_000) for k in BBOB]
     plan += [Cell(kind, f"f{k}", 20, 60_000) for kind, k in itertools.product(("sepcmaes", "snes"), (1, 2))]
     plan += [Cell("xnes", f"f{k}", 20, 100_000) for k in BBOB]
     plan += [Cell("sepcmaes", f"f{k}", 20, 60_000) for k in (8, 10, 14)]
-    for cell, peer, make, seed in rounds(log, plan, only):
+    for cell, peer, make, seed in rounds(log, plan, args):
         number, instance = int(cell.name[1:]), seed + 1
         # by number: `instance_indices` would count within the suite's own list, 1-5 and then 71-80
         suite = cocoex.Suite("bbob", f"instances: {instance}", f"dimensions: 20 function_indices: {number}")
@@ -202,12 +204,12 @@ def _optimum(cocoex: Any, number: int, instance: int) -> float:
     return float(function.best_value())
 
 
-def bench_time(out: Path, only: str) -> None:
+def bench_time(args: argparse.Namespace) -> None:
     """ask + tell at D = 310, interleaved round by round; float32 where there is a choice."""
-    log = Log(out / "time.jsonl")
+    log = Log(args.out / "time.jsonl")
     for kind, popsize in itertools.product(KINDS, (24, 128)):
         key = [kind, popsize]
-        if log.has(key) or not re.search(only, f"{kind}/{popsize}"):
+        if log.has(key) or not re.search(args.only, f"{kind}/{popsize}"):
             continue
         steps = {}
         for peer, make in solvers(kind, torch.float32).items():
@@ -231,11 +233,11 @@ def _interleaved(steps: dict[str, Any], rounds: int, burst: int = 5) -> dict[str
     return times
 
 
-def bench_model(out: Path, only: str) -> None:
-    log = Log(out / "model.jsonl")
+def bench_model(args: argparse.Namespace) -> None:
+    log = Log(args.out / "model.jsonl")
     for cell in model_cells():
         key = list(cell)
-        if re.search(only, "/".join(map(str, key))) and not log.has(key):
+        if re.search(args.only, "/".join(map(str, key))) and not log.has(key):
             log.add(key, run_model(*cell))
 
 
@@ -244,14 +246,13 @@ def main() -> None:
     parser.add_argument("bench", choices=["evals", "bbob", "time", "model", "report"])
     parser.add_argument("--out", type=Path, default=Path("runs/bench_strategies"))
     parser.add_argument("--only", default="", help="only cells with this pattern in their kind/solver/function/D")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="runs of a cell and solver (evals, bbob)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.bench == "report":
         report(args.out, TARGETS)
     else:
-        {"evals": bench_evals, "bbob": bench_bbob, "time": bench_time, "model": bench_model}[args.bench](
-            args.out, args.only
-        )
+        {"evals": bench_evals, "bbob": bench_bbob, "time": bench_time, "model": bench_model}[args.bench](args)
 
 
 if __name__ == "__main__":
