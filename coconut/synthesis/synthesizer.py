@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coconut.config import InputError
+from coconut.synthesis import workers
 from coconut.synthesis.acoustics import Acoustics
 from coconut.synthesis.batches import batches, bucket, halving, plan
 from coconut.synthesis.budget import PROBE, Budget
@@ -122,11 +123,13 @@ class Synthesizer:
     def _prosody(self, script: Script, style: Tensor) -> Prosody:
         """style [P, U, 128], for as many candidates as memory holds."""
         tokens = max(script.lengths)
-        features, durations = [], []
-        for u, text in enumerate(script.texts):
-            x, steps = self._durations(text.prosodic.expand(len(style), -1, -1), style[:, u])
-            features.append(F.pad(x, (0, 0, 0, tokens - x.shape[1])))
-            durations.append(F.pad(steps, (0, tokens - x.shape[1])))
+
+        def timed(u: int) -> tuple[Tensor, Tensor]:
+            x, steps = self._durations(script.texts[u].prosodic.expand(len(style), -1, -1), style[:, u])
+            spare = tokens - x.shape[1]
+            return F.pad(x, (0, 0, 0, spare)), F.pad(steps, (0, spare))
+
+        features, durations = zip(*workers.each(timed, range(len(script)), self.device), strict=True)
         steps = torch.stack(durations, 1)  # [P, U, S]
         endless = steps.sum(-1) > self.max_frames
         steps = torch.where(endless[..., None], steps.clamp_max(1), steps)
@@ -148,8 +151,8 @@ class Synthesizer:
             found = torch.stack(self._contours(x, style[rows], lengths))[..., :width]
             out[:, rows, : found.shape[-1]] = found
 
-        for batch in batches(counts, 4 * self.budget.frames, PITCH_WASTE):
-            halving(batch, work)
+        frames = max(1, 4 * self.budget.frames // workers.count(self.device))
+        workers.each(lambda batch: halving(batch, work), list(batches(counts, frames, PITCH_WASTE)), self.device)
         return out[0].unflatten(0, shape), out[1].unflatten(0, shape)
 
     @torch.no_grad()
@@ -181,11 +184,13 @@ class Synthesizer:
             ok[rows] &= wave.sum(-1).isfinite()
             wav[rows, : wave.shape[1]] = wave[:, :width]
 
-        frames = self.budget.frames
+        frames = max(1, self.budget.frames // workers.count(self.device))
+        made = list(batches(counts, frames, waste, room))
         with tensor_cores(self.device, self.precision == "fast"):
-            for batch in batches(counts, frames, waste, room):
-                if halving(batch, work):
-                    self.budget.shrink(room(counts[batch[0]]) * len(batch))
+            halved = workers.each(lambda batch: halving(batch, work), made, self.device)
+        for batch, cut in zip(made, halved, strict=True):
+            if cut:
+                self.budget.shrink(room(counts[batch[0]]) * len(batch) * workers.count(self.device))
         wav[~ok] = 0.0
         return Audio(wav.unflatten(0, shape), prosody.frames * self.samples_per_frame, ok.view(shape))
 
