@@ -1,12 +1,25 @@
 """How fast a population of voices is spoken, against a loop of stock calls, and what bounds it.
 
     python experiments/bench_synth.py                              # both models, on this CPU
-    python experiments/bench_synth.py --device cuda --precision exact fast
+    python experiments/bench_synth.py --device cuda --precision exact fast --mimi --growth --profile
     python experiments/bench_synth.py --models mini --batches 16 --repeats 9
 
-Both sides speak the same styles in the same run, in turn; every repeat draws new styles around one
-voice, as a fit does, so that lengths never repeat. The loop speaks a few of a batch's items.
-Kokoro-82M has random weights: its cost is that of the real one. Prints Markdown.
+Runs from a bare checkout: torch, transformers and kokoro suffice. Prints Markdown. Both sides speak the
+same styles in the same run, in turn; every repeat draws new styles around one voice, as a fit does, so
+that lengths never repeat. The loop speaks a few of a batch's items. Kokoro-82M has random weights: its
+cost is that of the real one. Columns:
+
+    phonemes    of each text of the window
+    audio s     seconds of audio that one population speaks
+    loop x      seconds of audio per second: KModel.forward, one item after another
+    batch x     the same: prosody and decode of the whole population
+    ratio       median over the repeats of batch / loop
+    prosody %   share of prosody in the batch's time
+    padding %   share of computed frames that nobody hears
+    peak MiB    memory above the model while a population is spoken (CPU: resident, Linux only)
+    GFLOP/s     arithmetic of the stock model per second; a CPU may do less of it for the same result
+    ceiling %   that against the machine's fastest large matmul or convolution, measured in this run
+    copy %      bytes that the operations read and write per second, against a large copy (read + write)
 """
 
 from __future__ import annotations
@@ -16,11 +29,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,65 +38,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coconut.synthesis import Synthesizer
-from coconut.synthesis.batches import padding_share
-from coconut.synthesis.budget import peak_bytes
+from coconut.synthesis import Synthesizer, workers
+from coconut.synthesis.batches import padding_share, plan
 from coconut.synthesis.synthesizer import SAMPLE_RATE, WASTE
+from experiments import machine
+from experiments.machine import Ceiling, Traffic, peak_above, seconds, wait
 from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles
 
 WINDOW = (30, 45, 60)  # phonemes of the texts of a window
 HEADER = (
     "model", "precision", "popsize", "phonemes", "audio s", "loop x", "batch x", "ratio", "prosody %",
-    "padding %", "peak MiB", "GFLOP/s", "ceiling %",
+    "padding %", "peak MiB", "GFLOP/s", "ceiling %", "copy %",
 )  # fmt: skip
-
-
-@dataclass
-class Ceiling:
-    """What this machine reaches at most, in this run."""
-
-    gflops: dict[str, float]
-    copy: float
-
-    @classmethod
-    def measure(cls, device: torch.device) -> Ceiling:
-        size = 8192 if device.type == "cuda" else 2048
-        found = {}
-        for name, dtype in (("exact", torch.float32), ("fast", torch.bfloat16)):
-            a = torch.randn(size, size, device=device, dtype=dtype)
-            matmul = 2 * size**3 / fastest(partial(torch.mm, a, a), device) / 1e9
-            x = torch.randn(4, 256, 1, 4096, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            w = torch.randn(256, 256, 1, 11, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            work = 2 * 4 * 256 * 256 * 11 * 4096
-            conv = work / fastest(partial(torch.conv2d, x, w, padding=(0, 5)), device) / 1e9
-            found[name] = max(matmul, conv)
-            print(f"ceiling {name} ({dtype}): matmul {matmul:,.0f} GFLOP/s, convolution {conv:,.0f} GFLOP/s")
-        source = torch.empty(1 << 28 if device.type == "cuda" else 1 << 26, device=device)
-        target = torch.empty_like(source)
-        copy = 8 * source.numel() / fastest(lambda: target.copy_(source), device) / 1e9
-        print(f"ceiling copy: {copy:,.0f} GB/s\n")
-        return cls(found, copy)
-
-
-clock = time.perf_counter
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def seconds(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
-    wait(device)
-    start = clock()
-    result = work()
-    wait(device)
-    return clock() - start, result
-
-
-def fastest(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> float:
-    work()
-    return min(seconds(work, device)[0] for _ in range(repeats))
 
 
 class Bench:
@@ -96,8 +59,10 @@ class Bench:
         self.model = random_model(kokoro_config() if name == "kokoro" else None).to(self.device)
         self.synths = {p: Synthesizer(self.model, precision=p) for p in args.precision}
         self.work_per_frame = self._work_per_frame()
+        self.moved_per_frame = self._moved_per_frame()
         print(
-            f"{name}: {self.work_per_frame * 40 / 1e9:.2f} GFLOP per second of audio (stock, recurrences not counted)"
+            f"{name}: {self.work_per_frame * 40 / 1e9:.2f} GFLOP (stock, recurrences not counted) and "
+            f"{self.moved_per_frame * 40 / 1e9:.2f} GB (ours, exact) per second of audio"
         )
         for precision, synth in self.synths.items():
             synth.prosody(synth.prepare(["a"]), random_styles(1, 1))
@@ -122,6 +87,14 @@ class Bench:
             wave = self.model(phonemes, style)
         return counter.get_total_flops() / (len(wave) / 600)
 
+    def _moved_per_frame(self) -> float:
+        synth = Synthesizer(self.model)
+        script, styles = synth.prepare(self.texts((30,))), self.styles(1, 1, 0)
+        synth(script, styles)
+        with Traffic() as traffic:
+            audio = synth(script, styles)
+        return traffic.moved / (int(audio.lens.sum()) / 600)
+
     def loop(self, phonemes: list[str], styles: Tensor, items: int) -> float:
         """Audio seconds of stock calls one after another."""
         samples = 0
@@ -140,7 +113,7 @@ class Bench:
         expected = took / spoken * float(audio.lens.float().mean()) * popsize * len(counts) / SAMPLE_RATE
         label = f"| {self.name} | {precision} | {popsize} | {'+'.join(map(str, counts))} |"
         if expected > self.args.cell:
-            print(f"{label} skipped: about {expected:.0f} s |")
+            print(f"{label} skipped: a population takes about {expected:.0f} s, more than --cell |", flush=True)
             return
         for repeat in range(self.args.repeats + 1):
             styles = self.styles(popsize, len(counts), 2 + repeat)
@@ -153,14 +126,14 @@ class Bench:
         loop_x, batch_x, share, spoken = (statistics.median(column) for column in zip(*rows, strict=True))
         ratio = statistics.median(batch / loop for loop, batch, *_ in rows)
         frames = prosody.frames.flatten().tolist()
-        padding = padding_share(frames, synth.budget.frames, WASTE)
-        peak = "-"
-        if device.type == "cuda" or expected < self.args.cell / 4:
-            peak = f"{peak_bytes(lambda: synth(script, styles), device) / 2**20:,.0f}"
-        rate = batch_x * 40 * self.work_per_frame / 1e9
+        waste, room = plan(frames, len(counts), WASTE)
+        padding = padding_share(frames, synth.budget.frames // workers.count(device), waste, room)
+        peak = peak_above(lambda: synth(script, styles), device) if expected < self.args.cell / 2 else "-"
+        rate, moved = (batch_x * 40 * per / 1e9 for per in (self.work_per_frame, self.moved_per_frame))
         print(
             f"{label} {spoken:.0f} | {loop_x:.1f} | {batch_x:.1f} | {ratio:.2f} | {100 * share:.0f} | "
-            f"{100 * padding:.0f} | {peak} | {rate:,.0f} | {100 * rate / self.ceiling.gflops[synth.precision]:.0f} |",
+            f"{100 * padding:.0f} | {peak} | {rate:,.0f} | {100 * rate / self.ceiling.gflops[synth.precision]:.0f} | "
+            f"{100 * moved / self.ceiling.copy:.0f} |",
             flush=True,
         )
 
@@ -182,9 +155,12 @@ def with_mimi(bench: Bench, precision: str, popsize: int) -> None:
     term = MimiTerm(device, MimiModel(MimiConfig()))
     spoken = [wav[:n].cpu() for wav, n in zip(audio.wav[0], audio.lens[0].tolist(), strict=True)]
     refs = [term.reference(Utterance(str(u), "", p, spoken[u])) for u, p in enumerate(phonemes)]
-    rows = []
+    rows: list[tuple[float, float, float]] = []
     for repeat in range(bench.args.repeats + 1):
-        styles = bench.styles(popsize, len(WINDOW), 2 + repeat)
+        styles = bench.styles(popsize if rows else min(popsize, 4), len(WINDOW), 2 + repeat)
+        if len(rows) == 1 and sum(rows[0][1:]) * popsize / min(popsize, 4) > bench.args.cell:
+            print(f"| {bench.name} | {precision} | {popsize} | skipped: a population takes more than --cell |")
+            return
         first, made = seconds(partial(Synthesis.of, synth, script, styles), device)
         second, _ = seconds(partial(term, refs, made), device)
         rows.append((float(made.audio.lens.sum()) / SAMPLE_RATE, first, second))
@@ -209,33 +185,45 @@ def profile(bench: Bench, precision: str) -> None:
     with profiler(activities=kinds) as found:
         synth(script, styles)
         wait(bench.device)
-    order = "self_cuda_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    order = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
     print(f"\n{bench.name} {precision}\n", found.key_averages().table(sort_by=order, row_limit=20))
+
+
+def processor() -> str:
+    """Its name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "CPU"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     parser.add_argument("--models", nargs="+", default=["mini", "kokoro"], choices=["mini", "kokoro"])
-    parser.add_argument("--precision", nargs="+", default=["exact"], choices=["exact", "fast"])
+    parser.add_argument(
+        "--precision", nargs="+", default=["exact"], choices=["exact", "fast"], help="fast: bfloat16 in the generator"
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[4, 16, 64, 256], help="popsizes")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="populations per cell, beside one that warms up")
     parser.add_argument("--loop", type=int, default=6, help="stock calls per repeat")
-    parser.add_argument("--cell", type=float, default=60.0, help="skip a cell whose batch takes longer, in seconds")
+    parser.add_argument(
+        "--cell", type=float, default=60.0, help="skip a cell whose population takes longer, in seconds"
+    )
     parser.add_argument("--threads", type=int, default=None, help="of torch, the same for both sides")
     parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall: for a machine with other work")
     parser.add_argument("--growth", action="store_true", help="also: cost as length and window grow")
     parser.add_argument("--mimi", action="store_true", help="also: synthesis with the Mimi term")
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="also: which operations take the time")
     args = parser.parse_args()
     if args.cpu_time:
-        global clock
-        clock = time.process_time
+        machine.clock = time.process_time
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-    print(f"{machine}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     ceiling = Ceiling.measure(device)
     benches = [Bench(args, name, ceiling) for name in args.models]
     table(f"Popsize: {len(WINDOW)} texts; x is seconds of audio per second")
