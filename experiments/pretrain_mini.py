@@ -2,7 +2,7 @@
 
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
-Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour on two free cores.
+Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour and a quarter on two free cores.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", choices=("all", *STAGES), default="all")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
-    parser.add_argument("--prosody-steps", type=int, default=1800)
-    parser.add_argument("--acoustic-steps", type=int, default=11000)
+    parser.add_argument("--prosody-steps", type=int, default=3300)
+    parser.add_argument("--acoustic-steps", type=int, default=14000)
+    parser.add_argument("--warm", type=Path, help="acoustic.pt of another training to begin with, all but its styles")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.stage == "all":
@@ -58,7 +59,7 @@ def _stage(options: argparse.Namespace) -> None:
     elif options.stage == "prosody":
         prosody.train(options.folder, options.prosody_steps, options.seed)
     elif options.stage == "acoustic":
-        acoustic.train(options.folder, options.acoustic_steps, options.seed)
+        acoustic.train(options.folder, options.acoustic_steps, options.seed, options.warm)
     elif options.stage == "assemble":
         assemble.write(options.folder, ROOT / "coconut" / "synthesis" / "assets")
     else:

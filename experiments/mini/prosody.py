@@ -15,9 +15,10 @@ from coconut.synthesis import mini
 from . import data
 from .train import Losses, Styles, expand, loop
 
-WEIGHTS = {"duration": 1.0, "f0": 3.0, "energy": 1.0, "total": 0.3}
+WEIGHTS = {"duration": 1.0, "f0": 3.0, "energy": 1.0, "total": 0.3, "between": 3.0}
 F0_UNIT = 100.0  # the predictor learns F0 / 100; `assemble` folds it back
 BATCH_FRAMES = 2600
+BETWEEN = 3  # one item in so many is also spoken by another speaker, and by a voice between the two
 SLOPE_REACH = 2.0
 
 
@@ -63,7 +64,8 @@ def train(folder: Path, steps: int, seed: int = 0) -> None:
     def loss(step: int) -> Losses:
         if not queue:
             queue.extend(corpus.batches(rng))
-        return _loss(modules, [corpus.items[i] for i in queue.pop()])
+        items = [corpus.items[i] for i in queue.pop()]
+        return {**_loss(modules, items), "between": _between(modules, items[::BETWEEN], corpus.speakers, rng)}
 
     loop("prosody", modules, loss, WEIGHTS, steps, folder, {"noise": generator}, rng)
 
@@ -98,6 +100,32 @@ def _loss(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]])
         "f0": f0_error.mean(),
         "energy": (energy_hat - energy).abs().mean(),
     }
+
+
+def _between(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]], speakers: int, rng: Any) -> Tensor:
+    """How far the mean F0 (of 100 Hz) of a voice between two speakers is from lying between theirs.
+
+    Nothing else tells the half what lies between voices, and there F0 may first fall on its way up.
+    """
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids = pad([item[1] for item in items], batch_first=True)
+    durations = pad([item[2] for item in items], batch_first=True)
+    lengths = torch.tensor([len(item[1]) for item in items])
+    frames = int(durations.sum(1).max())
+    voiced = (_padded([item[3] for item in items], 2 * frames) > 0).float()
+    ours = torch.tensor([item[0] for item in items])
+    theirs = torch.from_numpy(rng.integers(0, speakers, len(items)))
+    share = torch.from_numpy(rng.uniform(0, 1, (len(items), 1))).float()
+    a, b = (modules["styles"](who, lengths - 2) for who in (ours, theirs))
+
+    def mean_f0(style: Tensor) -> Tensor:
+        _, en = prosody(modules, ids, lengths, durations, frames, style)
+        f0, _ = modules["predictor"].F0Ntrain(en, style)
+        return (f0 * voiced).sum(1) / voiced.sum(1).clamp(min=1)
+
+    with torch.no_grad():
+        wanted = torch.lerp(mean_f0(a), mean_f0(b), share[:, 0])
+    return (mean_f0(torch.lerp(a, b, share)) - wanted).abs().mean()
 
 
 def _padded(tracks: list[Tensor], length: int) -> Tensor:
