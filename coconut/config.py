@@ -35,6 +35,7 @@ class EsConfig:
     popsize: int = option(16, "candidates per generation", 2, 65536)
     rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0)
     mirrored: bool = option(False, "sample in mirrored pairs")
+    orthogonal: bool = option(True, "candidates at right angles to each other; false: independent draws")
     mean_rate: float = option(1.0, "learning rate of the mean", 1e-6, 10.0)
     sigma_min: float = option(1e-4, "floor of the step size", 0.0)
     sigma_max: float = option(10.0, "ceiling of the step size", 1e-8)

@@ -140,3 +140,9 @@ def test_a_state_of_another_search_is_refused():
     state = next(run(config("snes"))).state()
     with pytest.raises(InputError, match="resume it with the settings"):
         next(run(config("xnes"), state))
+
+
+def test_orthogonal_sampling_can_be_turned_off():
+    plain, same_again, off = (list(run(config(**{"es.orthogonal": flag})))[-1] for flag in (True, True, False))
+    assert torch.equal(plain.best.genome, same_again.best.genome)
+    assert not torch.equal(plain.best.genome, off.best.genome)
