@@ -219,7 +219,9 @@ class _Ledger:
 def _options(config: FitConfig) -> dict[str, Any]:
     """What a strategy is built with beyond kind, sigma and popsize; each kind takes what it knows."""
     es = config.es
-    return {name: getattr(es, name) for name in ("rho", "mirrored", "orthogonal", "mean_rate", "sigma_min", "sigma_max")}
+    return {
+        name: getattr(es, name) for name in ("rho", "mirrored", "orthogonal", "mean_rate", "sigma_min", "sigma_max")
+    }
 
 
 def _summary(name: str, values: Tensor) -> dict[str, float]:

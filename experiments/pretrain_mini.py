@@ -2,7 +2,8 @@
 
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
-Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour and a quarter on two free cores.
+Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour and a quarter on two
+free cores.
 """
 
 from __future__ import annotations
