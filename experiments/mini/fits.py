@@ -64,7 +64,7 @@ def overcook(bench: Bench, targets: int = 8) -> Figures:
     """Share of withheld speakers of whom one clip of about 1.5 s, searched in 256 dims, is visibly overcooked.
 
     Visibly: a running mean of five held-out scores rises above the start, peaks before the end, and ends DROP
-    points below its peak. snes, popsize 16, sigma 0.35, bias, 90 generations scored every third, no prior.
+    points below its peak. snes, popsize 16, sigma 0.5, bias, 240 generations scored every eighth, no prior.
     """
     curves: dict[str, list[float]] = {}
     cooked = {}
@@ -73,13 +73,13 @@ def overcook(bench: Bench, targets: int = 8) -> Figures:
             _record(bench, name, [*CLIPS, *UTTERANCES[:5]], Path(folder))
             config = FitConfig(
                 data=folder,
-                generations=90,
+                generations=240,
                 heldout=4,
                 lang=_lang(bench, name),
-                es=EsConfig(popsize=16, sigma=0.35),
+                es=EsConfig(popsize=16, sigma=0.5),
                 space=SpaceConfig(kind="bias"),
                 loss=LossConfig(speaker=0.0, prior=0.0),
-                stop=StopConfig(patience=0, every=3),
+                stop=StopConfig(patience=0, every=8),
             )
             curve = _curve(build.wire(config))
         smooth = [sum(curve[i : i + 5]) / 5 for i in range(len(curve) - 4)]
