@@ -48,10 +48,10 @@ class PathStrategy(Gaussian):
         self._paired = (popsize // 2) * 2 / (popsize * (popsize - 1)) if self.mirrored else 0.0
         self._mu_eff = self._mass(1 / mu_eff) if self.mirrored else mu_eff
 
-    def _set_weights(self) -> None:
-        """Fix the weights, once c_1 and c_mu are known."""
+    def _set_weights(self, definite: bool = True) -> None:
+        """Fix the weights, once c_1 and c_mu are known; `definite` as in `CmaWeights.active`."""
         self._positive = self._constant(self.weights.positive)
-        self._active = self._constant(self.weights.active(self.dim, self.c_1, self.c_mu))  # (53)
+        self._active = self._constant(self.weights.active(self.dim, self.c_1, self.c_mu, definite))  # (53)
         self._signed = self._active.clamp(min=0), self._active.clamp(max=0)
         self.decay = 1 - self.c_1 - self.c_mu * float(self._active.sum())
 

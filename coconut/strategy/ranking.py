@@ -58,11 +58,15 @@ class CmaWeights:
         below[: popsize // 2] = 0
         return cls(raw, above / above.sum(), _mass(above), _mass(below))
 
-    def active(self, dim: int, c_1: float, c_mu: float) -> Tensor:
-        """Weights of the covariance update, float64 `[P]`: the negative ones scaled to keep it definite."""
+    def active(self, dim: int, c_1: float, c_mu: float, definite: bool = True) -> Tensor:
+        """Weights of the covariance update, float64 `[P]`; `definite`: the negative ones scaled to keep an additive
+        update positive definite (eq. 52).
+        """
         alpha = 1 + 2 * self.mu_eff_negative / (self.mu_eff + 2)
         if c_mu > 0:
-            alpha = min(alpha, 1 + c_1 / c_mu, (1 - c_1 - c_mu) / (dim * c_mu))
+            alpha = min(alpha, 1 + c_1 / c_mu)
+            if definite:
+                alpha = min(alpha, (1 - c_1 - c_mu) / (dim * c_mu))
         negative = self.raw.clamp(max=0)
         return self.positive + alpha * negative / negative.abs().sum()
 
