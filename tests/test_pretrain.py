@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from coconut.synthesis import mini
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 
-from mini import spectra, texts
+from mini import coordinates, spectra, texts
 from mini.data import profile, shortness
 from mini.speakers import bundled, draw, spread
 from mini.train import Styles, expand
@@ -46,6 +48,30 @@ def test_the_noise_of_styles_stays_where_voices_lie():
     outside = noise - noise @ axes @ axes.T
     assert outside.norm() < 1e-4 * noise.norm()
     assert noise.norm() > 1.0
+
+
+@pytest.mark.parametrize("half", ["acoustic", "prosody"])
+def test_levelled_coordinates_read_every_voice_as_before_and_no_direction_is_dead(half):
+    generator = torch.Generator().manual_seed(0)
+    base, slope = torch.randn(2, 12, 128, generator=generator) * torch.tensor([[[0.2]], [[0.05]]])
+    span = torch.linalg.pinv(base) @ base
+    weights = {name: w.clone() for name, w in mini.architecture().state_dict().items()}
+    for name in filter(lambda name: coordinates._reads(name, half), weights):  # as if trained along the voices
+        columns = coordinates._style_columns(name, weights[name])
+        columns.add_(columns @ span, alpha=3)
+    made, slopes, gain = coordinates.level(weights, half, base, slope)
+    changed = {name for name in weights if not torch.equal(weights[name], made[name])}
+    assert len(changed) == {"acoustic": 32, "prosody": 22}[half]
+    assert 3 < gain < 5
+    off = torch.randn(200, 128, generator=generator) * base.std(0)
+    off -= off @ span
+    along = across = 0.0
+    for name in changed:
+        before, after = (w[name][:, -128:] for w in (weights, made))
+        torch.testing.assert_close(after @ (base + slopes).T, before @ (base + slope).T, rtol=1e-4, atol=1e-4)
+        along += float((after @ base.T).var(1).sum())
+        across += float((after @ off.T).var(1).sum())
+    assert across == pytest.approx(along, rel=0.1)
 
 
 def test_the_slope_is_scaled_by_the_profile_and_its_reach():

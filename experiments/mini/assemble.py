@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rich
 import safetensors.torch
 import soundfile
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from coconut.prior import Prior
 from coconut.synthesis import mini
 
-from . import acoustic, align, data, prosody, texts
+from . import acoustic, align, coordinates, data, prosody, texts
 from .espeak import Espeak
 
 CARD_TEXTS = texts.HELDOUT_SENTENCES[:2]
@@ -34,8 +35,13 @@ def write(folder: Path, assets: Path) -> None:
         for half in ("prosody", "acoustic")
     }
     cast = data.speakers(folder / "data", "mk_")
-    _replace(assets / "mini.safetensors", safetensors.torch.save(_weights(halves)))
-    _replace(assets / "voices.safetensors", safetensors.torch.save(_voices(halves)))
+    weights, voices = _weights(halves), _voices(halves)
+    for half, dims in (("acoustic", slice(0, 128)), ("prosody", slice(128, 256))):
+        base, slope = voices["base"][:, dims], voices["slope"][:, dims]
+        weights, slope[:], gain = coordinates.level(weights, half, base, slope)
+        rich.print(f"[dim]{half}: directions that no voice takes are raised by {gain:.2f}[/dim]")
+    _replace(assets / "mini.safetensors", safetensors.torch.save(_halved(weights)))
+    _replace(assets / "voices.safetensors", safetensors.torch.save({**_halved(voices), "profile": voices["profile"]}))
     cards = [{"name": s.name, "sex": "", "accent": s.accent, "kind": s.kind} for s in cast]
     _replace(assets / "voices.json", json.dumps({"voices": cards}).encode())
     _replace(assets / "prior.safetensors", safetensors.torch.save(_prior()))
@@ -60,24 +66,28 @@ def demo(folder: Path, target: Path) -> None:
 
 
 def _weights(halves: Halves) -> dict[str, Tensor]:
-    """float16 weights of a KModel under their stock names, F0 in Hz again."""
+    """Weights of a KModel under their stock names, F0 in Hz again."""
     merged = {k: v for half in halves.values() for k, v in half.items() if not k.startswith("styles.")}
     for name in ("predictor.F0_proj.weight", "predictor.F0_proj.bias"):
         merged[name] = merged[name] * prosody.F0_UNIT
     keep = {k for k in mini.architecture().state_dict()}
     if keep != set(merged):
         raise RuntimeError(f"checkpoints and architecture differ: {sorted(keep ^ set(merged))[:5]}")
-    return {k: v.half().contiguous() if v.is_floating_point() else v for k, v in merged.items()}
+    return merged
+
+
+def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.half().contiguous() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def _voices(halves: Halves) -> dict[str, Tensor]:
-    """base, slope [V, 256] (dims 0:128 acoustic, 128:256 prosody) and profile [510], float16 and float32."""
+    """base, slope [V, 256] (dims 0:128 acoustic, 128:256 prosody) and profile [510]."""
     heard, said = halves["acoustic"], halves["prosody"]
     base = torch.cat([heard["styles.base"], said["styles.base"]], 1)
     slope = torch.cat([heard["styles.slope"] * acoustic.SLOPE_REACH, said["styles.slope"] * prosody.SLOPE_REACH], 1)
     return {
-        "base": base.half(),
-        "slope": slope.half(),
+        "base": base,
+        "slope": slope,
         "profile": torch.from_numpy(data.profile(np.arange(510.0))).float(),
     }
 
