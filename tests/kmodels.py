@@ -98,6 +98,11 @@ def random_phonemes(count: int, seed: int, vocab: dict[str, int]) -> str:
     return "".join(symbols[i] for i in torch.randint(len(symbols), (count,), generator=generator).tolist())
 
 
+def texts(model: Any, *counts: int) -> list[str]:
+    """One text for each count of phonemes."""
+    return [random_phonemes(count, count, model.vocab) for count in counts]
+
+
 def random_styles(popsize: int, texts: int, seed: int = 0, std: float = 0.5) -> Tensor:
     """[P, U, 256]; larger than real ones, so that differences show."""
     generator = torch.Generator().manual_seed(seed)

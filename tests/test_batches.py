@@ -11,21 +11,7 @@ from torch import Tensor
 from coconut.synthesis import Synthesizer, synthesizer
 from coconut.synthesis.batches import batches, bucket, exactly, halving, padding_share, plan
 from coconut.synthesis.budget import Budget, peak_bytes
-from tests.kmodels import random_model, random_phonemes, random_styles
-
-
-@pytest.fixture(scope="module")
-def double():
-    return random_model(dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def single():
-    return random_model()
-
-
-def texts(model, *counts: int) -> list[str]:
-    return [random_phonemes(count, count, model.vocab) for count in counts]
+from tests.kmodels import random_styles, texts
 
 
 def test_company_order_and_chunking_do_not_matter(double, monkeypatch):

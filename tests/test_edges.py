@@ -8,21 +8,7 @@ from torch.nn.utils import remove_weight_norm
 from torch.nn.utils.parametrizations import weight_norm
 
 from coconut.synthesis import Synthesizer, synthesizer
-from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles, stock
-
-
-@pytest.fixture(scope="module")
-def double():
-    return random_model(dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def single():
-    return random_model()
-
-
-def texts(model, *counts: int) -> list[str]:
-    return [random_phonemes(count, count, model.vocab) for count in counts]
+from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles, stock, texts
 
 
 def test_a_broken_candidate_harms_no_neighbour(double):

@@ -11,21 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from coconut.audio import LogMel
 from coconut.config import InputError
 from coconut.synthesis import Synthesizer, convolution, layers, precision, ragged, synthesizer
-from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles, stock
-
-
-@pytest.fixture(scope="module")
-def double():
-    return random_model(dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def single():
-    return random_model()
-
-
-def texts(model, *counts: int) -> list[str]:
-    return [random_phonemes(count, count, model.vocab) for count in counts]
+from tests.kmodels import kokoro_config, random_model, random_styles, stock, texts
 
 
 def widest(synth: Synthesizer) -> Synthesizer:
