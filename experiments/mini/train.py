@@ -27,7 +27,7 @@ class Styles(nn.Module):
 
     `reach` is how fast the slope learns against the base: the length of a text means much to prosody and little
     to timbre. STYLE_NOISE is drawn from the speakers' own spread (1 would be a stranger): it keeps what lies between
-    voices meaningful, and leaves directions that no voice takes as untrained as they are in any other Kokoro.
+    voices meaningful. Directions that no voice takes stay untrained (`coordinates` gives them their reach).
     """
 
     def __init__(self, speakers: int, generator: torch.Generator, reach: float) -> None:
