@@ -3,7 +3,7 @@
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
 Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour and a quarter on two
-free cores.
+free cores; `--device cuda` moves the halves to a GPU.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--acoustic-steps", type=int, default=14000)
     parser.add_argument("--warm", type=Path, help="acoustic.pt of another training to begin with, all but its styles")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="of the two halves: cpu, cuda")
     options = parser.parse_args()
     if options.stage == "all":
         _all()
@@ -56,11 +57,11 @@ def _stage(options: argparse.Namespace) -> None:
     from mini import acoustic, assemble, data, prosody
 
     if options.stage == "data":
-        data.build(options.folder / "data", seed=options.seed, processes=2)
+        data.build(options.folder / "data", seed=options.seed, processes=os.cpu_count() or 2)
     elif options.stage == "prosody":
-        prosody.train(options.folder, options.prosody_steps, options.seed)
+        prosody.train(options.folder, options.prosody_steps, options.seed, options.device)
     elif options.stage == "acoustic":
-        acoustic.train(options.folder, options.acoustic_steps, options.seed, options.warm)
+        acoustic.train(options.folder, options.acoustic_steps, options.seed, options.warm, options.device)
     elif options.stage == "assemble":
         assemble.write(options.folder, ROOT / "coconut" / "synthesis" / "assets")
     else:

@@ -79,7 +79,7 @@ def _fit(values: np.ndarray, length: int, fill: float) -> Tensor:
     return torch.from_numpy(np.pad(values, widths, constant_values=fill).astype(np.float32))
 
 
-def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None) -> None:
+def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None, device: str = "cpu") -> None:
     """Train the half for `steps` steps; checkpoints go to folder/acoustic.pt.
 
     `warm`: the checkpoint of a training on other speakers, to begin with its weights. What reads or is a style
@@ -93,12 +93,12 @@ def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None) -> 
     modules = nn.ModuleDict({"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles})
     if warm:
         _warm(modules, warm)
-    modules.train()
+    modules.to(device).train()
     for dropout in (m for m in modules.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0
 
     def loss(step: int) -> Losses:
-        batch = corpus.batch(rng, *SHAPES[step % len(SHAPES)])
+        batch = {k: v.to(device) for k, v in corpus.batch(rng, *SHAPES[step % len(SHAPES)]).items()}
         fake = synthesise(modules, batch, generator)
         return spectra.losses(fake, batch["wav"], (batch["f0"] > 0).float().repeat_interleave(300, 1))
 
@@ -125,11 +125,11 @@ def synthesise(modules: Any, batch: dict[str, Tensor], generator: torch.Generato
     """Waveforms [B, 600 frames] of a batch's segments, the source in phase with the recording."""
     ids, durations = batch["ids"], batch["durations"]
     lengths = (durations > 0).sum(1)
-    absent = torch.arange(ids.shape[1]) >= lengths[:, None]
+    absent = torch.arange(ids.shape[1], device=ids.device) >= lengths[:, None]
     text = modules["text_encoder"](ids, lengths, absent).transpose(1, 2)
     frames = batch["f0"].shape[1] // 2
     end = int(batch["start"].max()) + frames
-    at = batch["start"][:, None] + torch.arange(frames)
+    at = batch["start"][:, None] + torch.arange(frames, device=ids.device)
     asr = expand(text, durations, end).gather(1, at[..., None].expand(-1, -1, text.shape[2])).transpose(1, 2)
     style = modules["styles"](batch["speaker"], batch["phonemes"])
     source = sine_source(batch["f0"], batch["phase"], modules["decoder"].generator, generator)
@@ -141,14 +141,14 @@ def sine_source(f0: Tensor, phase: Tensor, vocoder: Any, generator: torch.Genera
 
     Noise: nine independent ones under a linear map are one of standard deviation ||w||.
     """
-    ramp = (torch.arange(150) + 0.5) / 150
+    ramp = (torch.arange(150, device=f0.device) + 0.5) / 150
     first = phase[..., 0:1] + (phase[..., 1:2] - phase[..., 0:1]) * ramp
     second = phase[..., 1:2] + (phase[..., 2:3] - phase[..., 1:2]) * ramp
     turns = torch.cat([first, second], -1).flatten(1) % 1.0
     voiced = (f0 > 10).float().repeat_interleave(300, 1)
     weight = vocoder.m_source.l_linear.weight.detach()[0]
     waves = sum(w * torch.sin(2 * torch.pi * (k + 1) * turns) for k, w in enumerate(weight))
-    noise = torch.randn(turns.shape, generator=generator) * weight.norm()
+    noise = torch.randn(turns.shape, generator=generator).to(turns) * weight.norm()
     level = voiced * NOISE + (1 - voiced) * SINE / 3
     return torch.tanh(SINE * waves * voiced + level * noise)
 

@@ -25,14 +25,15 @@ SLOPE_REACH = 2.0
 class Corpus:
     """Utterances of all trained speakers, in batches of like length with about BATCH_FRAMES frames."""
 
-    def __init__(self, folder: Path, vocab: dict[str, int]) -> None:
+    def __init__(self, folder: Path, vocab: dict[str, int], device: str) -> None:
         cast = data.speakers(folder, "mk_")
         self.items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
         for k, speaker in enumerate(track(cast, "reading prosody")):
             for u in data.load(folder, speaker.name):
-                ids = torch.tensor([0, *(vocab[p] for p in u.phonemes), 0])
-                f0, energy = torch.from_numpy(u.f0.copy()), torch.from_numpy(u.energy.copy())
-                self.items.append((k, ids, torch.from_numpy(u.durations), f0 / F0_UNIT, energy))
+                ids = [0, *(vocab[p] for p in u.phonemes), 0]
+                fields = (ids, u.durations, u.f0 / np.float32(F0_UNIT), u.energy)
+                tokens, durations, f0, energy = (torch.tensor(x, device=device) for x in fields)
+                self.items.append((k, tokens, durations, f0, energy))
         self.speakers = len(cast)
         self.frames = np.array([int(item[2].sum()) for item in self.items])
 
@@ -48,17 +49,17 @@ class Corpus:
         return made
 
 
-def train(folder: Path, steps: int, seed: int = 0) -> None:
+def train(folder: Path, steps: int, seed: int = 0, device: str = "cpu") -> None:
     """Train the half for `steps` steps; checkpoints go to folder/prosody.pt."""
     rng, generator = np.random.default_rng([seed, 1]), torch.Generator().manual_seed(seed + 1)
     model = mini.architecture()
     _initialise(model)
-    corpus = Corpus(folder / "data", model.vocab)
+    corpus = Corpus(folder / "data", model.vocab, device)
     styles = Styles(corpus.speakers, generator, SLOPE_REACH)
     modules = nn.ModuleDict(
         {"bert": model.bert, "bert_encoder": model.bert_encoder, "predictor": model.predictor, "styles": styles}
     )
-    modules.train()
+    modules.to(device).train()
     queue: list[list[int]] = []
 
     def loss(step: int) -> Losses:
@@ -78,10 +79,10 @@ def _initialise(model: Any) -> None:
 
 def _loss(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]]) -> Losses:
     pad = torch.nn.utils.rnn.pad_sequence
-    speaker = torch.tensor([item[0] for item in items])
+    speaker = torch.tensor([item[0] for item in items], device=items[0][1].device)
     ids = pad([item[1] for item in items], batch_first=True)
     durations = pad([item[2] for item in items], batch_first=True)
-    lengths = torch.tensor([len(item[1]) for item in items])
+    lengths = torch.tensor([len(item[1]) for item in items], device=ids.device)
     frames = int(durations.sum(1).max())
     f0 = _padded([item[3] for item in items], 2 * frames)
     energy = _padded([item[4] for item in items], 2 * frames)
@@ -89,7 +90,7 @@ def _loss(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor]])
     predicted, en = prosody(modules, ids, lengths, durations, frames, style)
     predictor = modules["predictor"]
     f0_hat, energy_hat = predictor.F0Ntrain(en, style)
-    mask = torch.arange(ids.shape[1]) < lengths[:, None]
+    mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
     error = (predicted - durations).abs() / (1 + 0.1 * durations) * mask
     spoken = (predicted * mask).sum(1) / durations.sum(1) - 1
     voiced = (f0 > 0).float()
@@ -110,12 +111,12 @@ def _between(modules: Any, items: list[tuple[int, Tensor, Tensor, Tensor, Tensor
     pad = torch.nn.utils.rnn.pad_sequence
     ids = pad([item[1] for item in items], batch_first=True)
     durations = pad([item[2] for item in items], batch_first=True)
-    lengths = torch.tensor([len(item[1]) for item in items])
+    lengths = torch.tensor([len(item[1]) for item in items], device=ids.device)
     frames = int(durations.sum(1).max())
     voiced = (_padded([item[3] for item in items], 2 * frames) > 0).float()
-    ours = torch.tensor([item[0] for item in items])
-    theirs = torch.from_numpy(rng.integers(0, speakers, len(items)))
-    share = torch.from_numpy(rng.uniform(0, 1, (len(items), 1))).float()
+    ours = torch.tensor([item[0] for item in items], device=ids.device)
+    theirs = torch.from_numpy(rng.integers(0, speakers, len(items))).to(ids)
+    share = torch.from_numpy(rng.uniform(0, 1, (len(items), 1))).to(items[0][3])
     a, b = (modules["styles"](who, lengths - 2) for who in (ours, theirs))
 
     def mean_f0(style: Tensor) -> Tensor:
@@ -137,11 +138,11 @@ def prosody(
     modules: Any, ids: Tensor, lengths: Tensor, durations: Tensor, frames: int, style: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predicted durations [B, N] and the encodings expanded by the true ones [B, C, frames]."""
-    absent = torch.arange(ids.shape[1]) >= lengths[:, None]
+    absent = torch.arange(ids.shape[1], device=ids.device) >= lengths[:, None]
     encoded = modules["bert_encoder"](modules["bert"](ids, attention_mask=(~absent).int())).transpose(-1, -2)
     predictor = modules["predictor"]
     d = predictor.text_encoder(encoded, style, lengths, absent)
-    packed = nn.utils.rnn.pack_padded_sequence(d, lengths, batch_first=True, enforce_sorted=False)
+    packed = nn.utils.rnn.pack_padded_sequence(d, lengths.cpu(), batch_first=True, enforce_sorted=False)
     x, _ = nn.utils.rnn.pad_packed_sequence(predictor.lstm(packed)[0], batch_first=True)
     predicted = torch.sigmoid(predictor.duration_proj(x)).sum(-1)
     return predicted, expand(d, durations, frames).transpose(1, 2)

@@ -20,21 +20,21 @@ HOP = torch.arange(1, 7) * 1920  # 1.6 kHz to 9.6 kHz: multiples of the rate of 
 
 
 @functools.cache
-def _log_mel() -> LogMel:
-    return LogMel()
+def _log_mel(device: torch.device) -> LogMel:
+    return LogMel().to(device)
 
 
 @functools.cache
-def _window(n_fft: int) -> Tensor:
-    return torch.hann_window(n_fft)
+def _window(n_fft: int, device: torch.device) -> Tensor:
+    return torch.hann_window(n_fft, device=device)
 
 
 @functools.cache
-def _weight(n_fft: int, bins: int) -> Tensor:
+def _weight(n_fft: int, bins: int, device: torch.device) -> Tensor:
     """Weight of a bin: 2 below 1 kHz, falling to 1 above 2 kHz; in the longest window, which can see a comb at
     the frame rate, three times that beside multiples of 80 Hz.
     """
-    hz = torch.arange(bins) * SAMPLE_RATE / n_fft
+    hz = torch.arange(bins, device=device) * SAMPLE_RATE / n_fft
     weight = 1 + ((2000 - hz) / 1000).clamp(0, 1)
     on_comb = ((hz + 40) % 80 - 40).abs() < 5
     return weight * (1 + 2 * on_comb) if n_fft == max(WINDOWS) else weight
@@ -42,7 +42,7 @@ def _weight(n_fft: int, bins: int) -> Tensor:
 
 def stft(wav: Tensor, n_fft: int, hop: int) -> Tensor:
     """Complex spectra [B, bins, frames] of wav [B, T], scaled so that a sine of amplitude a gives a."""
-    spectrum = torch.stft(wav, n_fft, hop, window=_window(n_fft), return_complex=True)
+    spectrum = torch.stft(wav, n_fft, hop, window=_window(n_fft, wav.device), return_complex=True)
     return spectrum * (4 / n_fft)
 
 
@@ -55,18 +55,19 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
         a, b = stft(fake, n_fft, hop)[:, :bins], stft(real, n_fft, hop)[:, :bins]
         mag_a = (a.real.square() + a.imag.square() + 1e-10).sqrt()
         mag_b = (b.real.square() + b.imag.square() + 1e-10).sqrt()
-        weight = _weight(n_fft, bins)[:, None]
+        weight = _weight(n_fft, bins, fake.device)[:, None]
         terms["log"].append(((mag_a + 1e-4).log() - (mag_b + 1e-4).log()).abs().mul(weight).mean())
         power = mag_b.square().sum((1, 2)) + 1e-3
         terms["converge"].append(((mag_a - mag_b).square().sum((1, 2)) / power).sqrt().mean())
         if n_fft in COMPLEX:
             terms["phase"].append(_complex(a, b, mag_b, voiced, n_fft, hop))
-    lens = torch.full((len(fake),), fake.shape[1])
-    whole = [x.unfold(1, STEADY, STEADY) * _window(STEADY) for x in (fake, real)]
+    lens = torch.full((len(fake),), fake.shape[1], device=fake.device)
+    whole = [x.unfold(1, STEADY, STEADY) * _window(STEADY, fake.device) for x in (fake, real)]
     steady = [(torch.fft.rfft(x).abs() * (4 / STEADY) + 1e-5).log() for x in whole]
     for name, at in (("comb", COMB), ("hop", HOP)):
-        terms[name] = [(steady[0][..., at] - steady[1][..., at]).abs().mean()]
-    terms["mel"].append((_log_mel()(fake, lens)[0] - _log_mel()(real, lens)[0]).abs().mean())
+        terms[name] = [(steady[0][..., at.to(fake.device)] - steady[1][..., at.to(fake.device)]).abs().mean()]
+    mel = _log_mel(fake.device)
+    terms["mel"].append((mel(fake, lens)[0] - mel(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
 
 

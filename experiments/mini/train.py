@@ -39,17 +39,17 @@ class Styles(nn.Module):
 
     def forward(self, speaker: Tensor, phonemes: Tensor) -> Tensor:
         """speaker, phonemes [B] -> styles [B, 128], with noise."""
-        at = torch.from_numpy(data.profile(phonemes.numpy() - 1.0)).to(self.base)
+        at = torch.from_numpy(data.profile(phonemes.cpu().numpy() - 1.0)).to(self.base)
         style = self.base[speaker] + at[:, None] * self.reach * self.slope[speaker]
         spread = (self.base - self.base.mean(0)).detach() / len(self.base) ** 0.5
         draws = torch.randn(len(style), len(self.base), generator=self.generator)
-        return style + STYLE_NOISE * draws @ spread
+        return style + STYLE_NOISE * draws.to(spread) @ spread
 
 
 def expand(features: Tensor, durations: Tensor, frames: int) -> Tensor:
     """features [B, N, C], durations [B, N] -> [B, frames, C]; the last token fills what remains."""
     edges = durations.cumsum(1)
-    at = torch.arange(frames).expand(len(edges), -1).contiguous()
+    at = torch.arange(frames, device=edges.device).expand(len(edges), -1).contiguous()
     token = torch.searchsorted(edges, at, right=True)
     last = (durations > 0).sum(1, keepdim=True) - 1
     token = torch.minimum(token, last)
