@@ -33,6 +33,16 @@ def test_a_faint_steady_tone_is_heard_where_mini_would_make_one(hertz, heard_by)
     assert {name for name in ("comb", "hop") if toned[name] > plain[name] + 0.005} == heard_by
 
 
+def test_a_comb_too_faint_for_a_distance_is_heard_by_its_excess():
+    real, other = noise(0), noise(1)
+    voiced = torch.zeros_like(real)
+    time = torch.arange(real.shape[1]) / RATE
+    comb = sum(0.001 * torch.sin(2 * torch.pi * 80 * k * time + k) for k in range(2, 41))
+    plain, combed = (spectra.losses(x, real, voiced) for x in (other, other + comb))
+    assert abs(combed["comb"] - plain["comb"]) < 0.05 * plain["comb"]
+    assert combed["excess"] > 2 * plain["excess"]
+
+
 def test_losses_of_equal_waveforms_vanish():
     wav = noise(0)
     for name, value in spectra.losses(wav, wav.clone(), torch.ones_like(wav)).items():

@@ -17,6 +17,8 @@ COMPLEX = {1024: 5000, 2048: 2500}
 STEADY = 28800
 COMB = torch.arange(2, 121) * 96  # 160 Hz to 9.6 kHz: multiples of the rate of F0 and energy
 HOP = torch.arange(1, 7) * 1920  # 1.6 kHz to 9.6 kHz: multiples of the rate of mini's iSTFT frames
+NEAR = torch.arange(-2, 3)
+BESIDE = torch.cat([torch.arange(-42, -9), torch.arange(10, 43)])  # 8 to 35 Hz away
 
 
 @functools.cache
@@ -66,9 +68,18 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
     steady = [(torch.fft.rfft(x).abs() * (4 / STEADY) + 1e-5).log() for x in whole]
     for name, at in (("comb", COMB), ("hop", HOP)):
         terms[name] = [(steady[0][..., at.to(fake.device)] - steady[1][..., at.to(fake.device)]).abs().mean()]
+    # distances are mostly noise, in which a mean excess of 5 dB can hide
+    terms["excess"] = [(_excess(steady[0], at) - _excess(steady[1], at)).abs() for at in (COMB[:39], HOP[:3])]
     mel = _log_mel(fake.device)
     terms["mel"].append((mel(fake, lens)[0] - mel(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
+
+
+def _excess(levels: Tensor, at: Tensor) -> Tensor:
+    """Mean over items and tones of the log power at the bins `at` over that beside them; levels [B, 1, bins]."""
+    power = (2 * levels).exp()
+    on, beside = (power[..., (at[:, None] + around).to(levels.device)].mean(-1) for around in (NEAR, BESIDE))
+    return (on.log() - beside.log()).mean()
 
 
 def _complex(a: Tensor, b: Tensor, magnitude: Tensor, voiced: Tensor, n_fft: int, hop: int) -> Tensor:
