@@ -22,7 +22,7 @@ from coconut.synthesis import mini
 from . import data, spectra
 from .train import Losses, Styles, expand, loop
 
-WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6, "comb": 0.3, "hop": 0.1, "excess": 1.0}
+WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6, "comb": 0.3, "hop": 0.1, "excess": 0.3}
 SHAPES = ((4, 48), (2, 96))  # (items, frames) of alternating batches: 1.2 s and 2.4 s
 CONTEXT = 16  # tokens
 SLOPE_REACH = 0.25  # the habits of short texts are prosodic: slower, higher

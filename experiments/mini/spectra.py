@@ -68,8 +68,8 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
     steady = [(torch.fft.rfft(x).abs() * (4 / STEADY) + 1e-5).log() for x in whole]
     for name, at in (("comb", COMB), ("hop", HOP)):
         terms[name] = [(steady[0][..., at.to(fake.device)] - steady[1][..., at.to(fake.device)]).abs().mean()]
-    # distances are mostly noise, in which a mean excess of 5 dB can hide
-    terms["excess"] = [(_excess(steady[0], at) - _excess(steady[1], at)).abs() for at in (COMB[:39], HOP[:3])]
+    # distances are mostly noise, in which a mean excess of 5 dB can hide; squared, as it is itself noisy near zero
+    terms["excess"] = [(_excess(steady[0], at) - _excess(steady[1], at)).square() for at in (COMB[:39], HOP[:3])]
     mel = _log_mel(fake.device)
     terms["mel"].append((mel(fake, lens)[0] - mel(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
