@@ -125,14 +125,20 @@ def test_the_cluster_file_is_really_checked():
         validate_config(prepare_config(config))
 
 
+def run_sweep(folder, *options):
+    command = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "--storage", str(folder), *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+SMALL = ("--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "6",
+         "--heldout", "2")  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_small_sweep_of_the_demo_ends_with_a_voice_and_nested_runs(tmp_path):
-    options = ["--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "6"]
-    options += ["--heldout", "2", "--storage", str(tmp_path), "--name", "small"]
-    command = [sys.executable, str(ROOT / "experiments" / "sweep.py"), *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    done = run_sweep(tmp_path, *SMALL, "--name", "small")
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     folder = tmp_path / "small"
     board = json.loads((folder / "leaderboard.json").read_text())
@@ -143,6 +149,21 @@ def test_a_small_sweep_of_the_demo_ends_with_a_voice_and_nested_runs(tmp_path):
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
     assert f"{board['nearest']['score']:.2f} nearest stock voice" in done.stdout
     _check_runs(tmp_path, board)
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_time_is_up_says_how_to_go_on_and_does(tmp_path):
+    short = run_sweep(tmp_path, *SMALL, "--name", "short", "--time-budget", "1")
+    assert short.returncode == 1, short.stdout + short.stderr[-2000:]
+    assert "The time budget is used up." in short.stdout
+    assert f"--name short --storage {tmp_path} --resume" in short.stdout
+    assert json.loads((tmp_path / "short" / "leaderboard.json").read_text())["trials_finished"] == 0
+    done = run_sweep(tmp_path, "--name", "short", "--resume")
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    board = json.loads((tmp_path / "short" / "leaderboard.json").read_text())
+    assert board["trials_finished"] == 2
+    assert {r["preset"] for r in board["leaderboard"]} == {"seed", "default"}
+    assert (tmp_path / "short" / "best" / "voice.pt").is_file()
 
 
 def _check_runs(folder, board):
