@@ -2,8 +2,8 @@
 
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
-Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes about an hour and a half on two
-free cores; `--device cuda` moves the halves to a GPU.
+Needs the extra `dev` (espeakng-loader, pyworld). With the default steps it takes two hours and a quarter on
+two free cores; `--device cuda` moves the halves to a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("stage", nargs="?", choices=("all", *STAGES), default="all")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
     parser.add_argument("--prosody-steps", type=int, default=3300)
-    parser.add_argument("--acoustic-steps", type=int, default=18000)
+    parser.add_argument("--acoustic-steps", type=int, default=30000)
     parser.add_argument("--warm", type=Path, help="acoustic.pt of another training to begin with, all but its styles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="of the two halves: cpu, cuda")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 from mini import coordinates, spectra, texts
 from mini.data import profile, shortness
 from mini.speakers import bundled, draw, spread
-from mini.train import Styles, expand
+from mini.train import RESTART, Styles, expand, schedule
 
 RATE = 24000
 
@@ -38,9 +38,33 @@ def test_a_comb_too_faint_for_a_distance_is_heard_by_its_excess():
     voiced = torch.zeros_like(real)
     time = torch.arange(real.shape[1]) / RATE
     comb = sum(0.001 * torch.sin(2 * torch.pi * 80 * k * time + k) for k in range(2, 41))
-    plain, combed = (spectra.losses(x, real, voiced) for x in (other, other + comb))
-    assert abs(combed["comb"] - plain["comb"]) < 0.05 * plain["comb"]
-    assert combed["excess"] > 2 * plain["excess"]
+    plain, combed = (spectra.losses(x, real, voiced)["comb"] for x in (other, other + comb))
+    assert abs(combed - plain) < 0.05 * plain
+    plain, combed = (spectra.excess(x, spectra.COMB[:39]) for x in (other, other + comb))
+    assert abs(plain) < 0.1 < 0.3 < combed
+
+
+def test_the_gradient_of_an_excess_follows_its_running_mean():
+    term = spectra.Excess()
+    time = torch.arange(28800) / RATE
+    tone = torch.sin(2 * torch.pi * 3200 * time)[None]
+    real, loud = noise(0), torch.tensor(0.05, requires_grad=True)
+    pushes = []
+    for k in range(30):
+        value = term(noise(k + 1)[:, :28800] + loud * tone, real[:, :28800])
+        pushes.append(float(torch.autograd.grad(value, loud)[0]))
+    assert min(pushes[-10:]) > max(pushes[0], 0)  # towards less, the more so the longer it lasts
+    assert term.mean[1] > 1 > abs(term.mean[0])
+
+
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [(0, 0.01), (99, 1.0), (400, 0.505), (799, 0.01), (800, RESTART), (900, 0.505 * RESTART), (999, 0.01 * RESTART)],
+)
+def test_the_rate_falls_and_rises_once_to_polish(step, share):
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "peak": 2.0}], lr=1.0)
+    schedule(optimizer, step, 1000, 200)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(2.0 * share, rel=0.05)
 
 
 def test_losses_of_equal_waveforms_vanish():

@@ -22,7 +22,8 @@ from coconut.synthesis import mini
 from . import data, spectra
 from .train import Losses, Styles, expand, loop
 
-WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6, "comb": 0.3, "hop": 0.1, "excess": 0.3}
+WEIGHTS = {"log": 1.0, "converge": 0.7, "mel": 3.0, "phase": 0.6, "comb": 0.3, "hop": 0.1, "excess": 1.5}
+POLISH = 0.4  # last share of the steps, which hears the excess of steady tones: from the start it costs log-mel
 SHAPES = ((4, 48), (2, 96))  # (items, frames) of alternating batches: 1.2 s and 2.4 s
 CONTEXT = 16  # tokens
 SLOPE_REACH = 0.25  # the habits of short texts are prosodic: slower, higher
@@ -90,19 +91,23 @@ def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None, dev
     _initialise(model)
     corpus = Corpus(folder / "data", model.vocab)
     styles = Styles(corpus.speakers, generator, SLOPE_REACH)
-    modules = nn.ModuleDict({"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles})
+    halves = {"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles}
+    modules = nn.ModuleDict({**halves, "excess": spectra.Excess()})
     if warm:
         _warm(modules, warm)
     modules.to(device).train()
     for dropout in (m for m in modules.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0
 
+    polish = round(POLISH * steps)
+
     def loss(step: int) -> Losses:
         batch = {k: v.to(device) for k, v in corpus.batch(rng, *SHAPES[step % len(SHAPES)]).items()}
         fake = synthesise(modules, batch, generator)
-        return spectra.losses(fake, batch["wav"], (batch["f0"] > 0).float().repeat_interleave(300, 1))
+        terms = spectra.losses(fake, batch["wav"], (batch["f0"] > 0).float().repeat_interleave(300, 1))
+        return {**terms, "excess": modules["excess"](fake, batch["wav"])} if step >= steps - polish else terms
 
-    loop("acoustic", modules, loss, WEIGHTS, steps, folder, {"noise": generator}, rng)
+    loop("acoustic", modules, loss, WEIGHTS, steps, folder, {"noise": generator}, rng, polish=polish)
 
 
 def _initialise(model: Any) -> None:

@@ -67,7 +67,7 @@ def demo(folder: Path, target: Path) -> None:
 
 def _weights(halves: Halves) -> dict[str, Tensor]:
     """Weights of a KModel under their stock names, F0 in Hz again."""
-    merged = {k: v for half in halves.values() for k, v in half.items() if not k.startswith("styles.")}
+    merged = {k: v for half in halves.values() for k, v in half.items() if not k.startswith(("styles.", "excess."))}
     for name in ("predictor.F0_proj.weight", "predictor.F0_proj.bias"):
         merged[name] = merged[name] * prosody.F0_UNIT
     keep = {k for k in mini.architecture().state_dict()}

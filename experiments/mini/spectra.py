@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coconut.audio import LogMel
 
@@ -64,21 +64,45 @@ def losses(fake: Tensor, real: Tensor, voiced: Tensor) -> dict[str, Tensor]:
         if n_fft in COMPLEX:
             terms["phase"].append(_complex(a, b, mag_b, voiced, n_fft, hop))
     lens = torch.full((len(fake),), fake.shape[1], device=fake.device)
-    whole = [x.unfold(1, STEADY, STEADY) * _window(STEADY, fake.device) for x in (fake, real)]
-    steady = [(torch.fft.rfft(x).abs() * (4 / STEADY) + 1e-5).log() for x in whole]
+    steady = [(_steady(x) + 1e-5).log() for x in (fake, real)]
     for name, at in (("comb", COMB), ("hop", HOP)):
         terms[name] = [(steady[0][..., at.to(fake.device)] - steady[1][..., at.to(fake.device)]).abs().mean()]
-    # distances are mostly noise, in which a mean excess of 5 dB can hide; squared, as it is itself noisy near zero
-    terms["excess"] = [(_excess(steady[0], at) - _excess(steady[1], at)).square() for at in (COMB[:39], HOP[:3])]
     mel = _log_mel(fake.device)
     terms["mel"].append((mel(fake, lens)[0] - mel(real, lens)[0]).abs().mean())
     return {k: torch.stack(v).mean() for k, v in terms.items()}
 
 
-def _excess(levels: Tensor, at: Tensor) -> Tensor:
-    """Mean over items and tones of the log power at the bins `at` over that beside them; levels [B, 1, bins]."""
-    power = (2 * levels).exp()
-    on, beside = (power[..., (at[:, None] + around).to(levels.device)].mean(-1) for around in (NEAR, BESIDE))
+def _steady(wav: Tensor) -> Tensor:
+    """Magnitudes [B, segments, bins] of whole segments of wav [B, T]."""
+    return torch.fft.rfft(wav.unfold(1, STEADY, STEADY) * _window(STEADY, wav.device)).abs() * (4 / STEADY)
+
+
+class Excess(nn.Module):
+    """Excess of steady tones over those of the recordings, in log power: distances hide a mean of 5 dB in noise.
+
+    One batch's excess is mostly noise too, whose gradient would drown the other terms. So a batch counts by the
+    running mean of MEMORY batches: the term's gradient is that of half the squared mean, through the newest batch.
+    """
+
+    MEMORY = 10
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2))  # on COMB below 3.3 kHz, on HOP below 5 kHz
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Waveforms [B, T] -> the term, which may be negative."""
+        tones = (COMB[:39], HOP[:3])
+        found = torch.stack([excess(fake, at) - excess(real, at) for at in tones])
+        self.mean.lerp_(found.detach(), 1 / self.MEMORY)
+        return (self.mean.clone() * found).mean()
+
+
+def excess(wav: Tensor, at: Tensor) -> Tensor:
+    """Mean over segments and tones of the log power at the bins `at` over that beside them; wav [B, T]."""
+    power = _steady(wav).square() + 1e-10
+    on, beside = (power[..., (at[:, None] + around).to(wav.device)].mean(-1) for around in (NEAR, BESIDE))
     return (on.log() - beside.log()).mean()
 
 

@@ -20,6 +20,7 @@ from . import data
 
 Losses = dict[str, Tensor]
 STYLE_NOISE = 0.15
+RESTART = 0.4  # of the peak rate
 
 
 class Styles(nn.Module):
@@ -67,11 +68,13 @@ def loop(
     rng: np.random.Generator,
     rate: float = 1.5e-3,
     every: float = 150.0,
+    polish: int = 0,
 ) -> None:
     """Train `modules` for so many steps in all, from the last checkpoint of `name` if there is one.
 
     loss(step) gives the terms, weights their sum. The entry "styles" learns at 5e-3, the rest at `rate`; both
-    fall along a cosine to a hundredth. A checkpoint comes every so many seconds, at the end, on Ctrl-C and SIGTERM.
+    fall along a cosine to a hundredth, and before the last `polish` steps rise to RESTART of that and fall again
+    (SGDR, arXiv 1608.03983). A checkpoint comes every so many seconds, at the end, on Ctrl-C and SIGTERM.
     """
     path = folder / f"{name}.pt"
     groups = [
@@ -94,7 +97,7 @@ def loop(
         task = bar.add_task(name, total=steps, completed=start)
         try:
             while step < steps:
-                _schedule(optimizer, step, steps)
+                schedule(optimizer, step, steps, polish)
                 terms = loss(step)
                 total = torch.stack([weights[k] * v for k, v in terms.items()]).sum()
                 optimizer.zero_grad(set_to_none=True)
@@ -119,11 +122,14 @@ def loop(
     checkpoint()
 
 
-def _schedule(optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+def schedule(optimizer: torch.optim.Optimizer, step: int, steps: int, polish: int) -> None:
+    """Set the rates of a step: two cosines, the second over the last `polish` steps; the first rises for 100."""
+    first = steps - polish
+    peak, at = (1.0, step / first) if step < first else (RESTART, (step - first) / polish)
     warm = min(1.0, (step + 1) / 100)
-    fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
+    fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * at))
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * warm * fall
+        group["lr"] = group["peak"] * peak * warm * fall
 
 
 def _save(
