@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mini", help="data and checkpoints")
     parser.add_argument("--prosody-steps", type=int, default=3300)
     parser.add_argument("--acoustic-steps", type=int, default=30000)
-    parser.add_argument("--warm", type=Path, help="acoustic.pt of another training to begin with, all but its styles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="of the two halves: cpu, cuda")
     options = parser.parse_args()
@@ -61,7 +60,7 @@ def _stage(options: argparse.Namespace) -> None:
     elif options.stage == "prosody":
         prosody.train(options.folder, options.prosody_steps, options.seed, options.device)
     elif options.stage == "acoustic":
-        acoustic.train(options.folder, options.acoustic_steps, options.seed, options.warm, options.device)
+        acoustic.train(options.folder, options.acoustic_steps, options.seed, options.device)
     elif options.stage == "assemble":
         assemble.write(options.folder, ROOT / "coconut" / "synthesis" / "assets")
     else:

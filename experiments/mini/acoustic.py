@@ -80,12 +80,8 @@ def _fit(values: np.ndarray, length: int, fill: float) -> Tensor:
     return torch.from_numpy(np.pad(values, widths, constant_values=fill).astype(np.float32))
 
 
-def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None, device: str = "cpu") -> None:
-    """Train the half for `steps` steps; checkpoints go to folder/acoustic.pt.
-
-    `warm`: the checkpoint of a training on other speakers, to begin with its weights. What reads or is a style
-    begins anew.
-    """
+def train(folder: Path, steps: int, seed: int = 0, device: str = "cpu") -> None:
+    """Train the half for `steps` steps; checkpoints go to folder/acoustic.pt."""
     rng, generator = np.random.default_rng([seed, 2]), torch.Generator().manual_seed(seed + 2)
     model = mini.architecture()
     _initialise(model)
@@ -93,8 +89,6 @@ def train(folder: Path, steps: int, seed: int = 0, warm: Path | None = None, dev
     styles = Styles(corpus.speakers, generator, SLOPE_REACH)
     halves = {"text_encoder": model.text_encoder, "decoder": model.decoder, "styles": styles}
     modules = nn.ModuleDict({**halves, "excess": spectra.Excess()})
-    if warm:
-        _warm(modules, warm)
     modules.to(device).train()
     for dropout in (m for m in modules.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0
@@ -117,13 +111,6 @@ def _initialise(model: Any) -> None:
     nn.init.zeros_(source.bias)
     decoder.F0_conv.weight_g.data.mul_(0.01)  # F0 arrives in Hz
     nn.init.constant_(decoder.generator.conv_post.bias[: decoder.generator.post_n_fft // 2 + 1], -3.0)
-
-
-def _warm(modules: nn.ModuleDict, path: Path) -> None:
-    """Load all but styles and the layers that turn a style into gains (AdaIN's `fc`)."""
-    known = torch.load(path, map_location="cpu", weights_only=True)["modules"]
-    kept = {k: v for k, v in known.items() if not k.startswith("styles.") and ".fc." not in k}
-    modules.load_state_dict({**modules.state_dict(), **kept})
 
 
 def synthesise(modules: Any, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
