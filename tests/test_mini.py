@@ -96,7 +96,7 @@ def test_a_config_without_widths_gets_the_stock_decoder() -> None:
 
 def test_missing_assets_name_the_script_that_makes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path)
-    with pytest.raises(InputError, match=r"experiments/pretrain_mini\.py"):
+    with pytest.raises(InputError, match=r"experiments/mini/pretrain\.py"):
         mini.load()
     with pytest.raises(InputError, match="voices"):
         mini.voices()

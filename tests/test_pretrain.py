@@ -1,20 +1,14 @@
 """The training of mini: who speaks, what a style is, what the losses hear."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from coconut.synthesis import mini
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
-
-from mini import coordinates, spectra, texts
-from mini.data import profile, shortness
-from mini.speakers import bundled, draw, spread
-from mini.train import RESTART, Styles, expand, schedule
+from experiments.mini import coordinates, spectra, texts
+from experiments.mini.data import profile, shortness
+from experiments.mini.speakers import bundled, draw, spread
+from experiments.mini.train import RESTART, Styles, expand, schedule
 
 RATE = 24000
 

@@ -1,1 +1,1 @@
-"""Training of the embedded model: data by espeak-ng, two halves, assembly. See `experiments/pretrain_mini.py`."""
+"""Training of the embedded model: data by espeak-ng, two halves, assembly. See `experiments/mini/pretrain.py`."""

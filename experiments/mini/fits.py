@@ -15,6 +15,7 @@ import soundfile
 from coconut import build
 from coconut.config import EsConfig, FitConfig, LossConfig, SpaceConfig, StopConfig, WindowConfig
 from coconut.data import Windows
+from coconut.job import prepare
 from coconut.score import Score
 
 from . import data, texts
@@ -30,6 +31,7 @@ CLIPS = [
 ]
 CLIP = 1.5  # seconds
 DROP = 1.0  # points of 100 that the held-out score must lose after its peak
+ENDLESS = 10**9  # syntheses: the generations alone end these fits
 
 
 def withheld(bench: Bench, targets: int = 8) -> Figures:
@@ -43,19 +45,21 @@ def withheld(bench: Bench, targets: int = 8) -> Figures:
             _record(bench, name, UTTERANCES, Path(folder))
             config = FitConfig(
                 data=folder,
+                budget=ENDLESS,
                 generations=20,
                 heldout=4,
+                test=0,
                 lang=_lang(bench, name),
                 es=EsConfig(popsize=12),
                 window=WindowConfig(size=2, stride=2),
                 stop=StopConfig(patience=0),
             )
-            fitting = build.wire(config)
+            fitting = build.wire(prepare(config))
             step = list(fitting.steps())[-1]
-        voice, nearest = fitting.baseline or ("", None)
+        nearest = fitting.job.nearest
         assert nearest is not None
         gains[name] = round(1 - _distance(step.best.parts) / _distance(nearest.parts), 4)
-        scores[name] = f"{voice} {nearest.score:.1f} -> {step.best.score:.1f} at {step.best.generation}"
+        scores[name] = f"{nearest.name} {nearest.score:.1f} -> {step.best.score:.1f} at {step.best.generation}"
         rich.print(f"[dim]{name}: {gains[name]:.1%}, {scores[name]}[/dim]")
     return {"fit_gain": sum(gains.values()) / len(gains), "fit_gains": gains, "fit_scores": scores}
 
@@ -73,15 +77,17 @@ def overcook(bench: Bench, targets: int = 8) -> Figures:
             _record(bench, name, [*CLIPS, *UTTERANCES[:5]], Path(folder))
             config = FitConfig(
                 data=folder,
+                budget=ENDLESS,
                 generations=240,
                 heldout=4,
+                test=0,
                 lang=_lang(bench, name),
                 es=EsConfig(popsize=16, sigma=0.5),
                 space=SpaceConfig(kind="bias"),
                 loss=LossConfig(speaker=0.0, prior=0.0),
                 stop=StopConfig(patience=0, every=8),
             )
-            curve = _curve(build.wire(config))
+            curve = _curve(build.wire(prepare(config)))
         smooth = [sum(curve[i : i + 5]) / 5 for i in range(len(curve) - 4)]
         cooked[name] = max(smooth) > curve[0] and smooth[-1] <= max(smooth) - DROP
         curves[name] = [round(v, 2) for v in curve]
@@ -91,7 +97,7 @@ def overcook(bench: Bench, targets: int = 8) -> Figures:
 
 def _curve(fitting: build.Fitting) -> list[float]:
     """Scores on the four longest recordings of a fit that sees only the one of about CLIP seconds."""
-    clips = sorted([*fitting.dataset.fit, *fitting.dataset.heldout], key=lambda u: u.seconds)
+    clips = sorted([*fitting.job.fit, *fitting.job.heldout], key=lambda u: u.seconds)
     score = Score(fitting.space, fitting.synth, clips[-4:])
     seen = min(clips[:-4], key=lambda u: abs(u.seconds - CLIP))
     alone = dataclasses.replace(fitting, score=score, windows=Windows([seen], 1, 0))

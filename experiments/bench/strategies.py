@@ -1,6 +1,6 @@
 """Strategies against their peers: evaluations to target, BBOB, milliseconds, a model of our problem.
 
-    python experiments/bench_strategies.py {evals,bbob,time,model,report} [--out DIR] [--only PATTERN] [--seeds N]
+    python experiments/bench/strategies.py {evals,bbob,time,model,report} [--out DIR] [--only PATTERN] [--seeds N]
 
 One core (set OMP_NUM_THREADS=1). Each run is a line of `DIR/NAME.jsonl`; a run that is there is not
 repeated, so a bench may be interrupted and goes on where it was. `report` prints the tables and
@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench_model import model_cells, run_model
-from bench_peers import Solver, problems, solvers
-from bench_report import report
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from coconut.strategy import KINDS
+from experiments.bench.model import model_cells, run_model
+from experiments.bench.peers import Solver, problems, solvers
+from experiments.bench.report import report
 
 TARGETS = [10 ** (2 - k / 5) for k in range(51)]  # 1e2 ... 1e-8
 SEEDS = 9

@@ -44,7 +44,7 @@ class Voice:
 
     def loss(self, x: Tensor, utterances: Tensor) -> Tensor:
         """`[P]` mean over the utterances of the distances of `x [P, D]` to their optima."""
-        return torch.cdist(x @ self.root, self.turned[utterances]).mean(1)
+        return torch.cdist(x.to(self.root) @ self.root, self.turned[utterances]).mean(1)
 
     def heldout(self, x: Tensor) -> float:
         return float(self.loss(x[None], torch.arange(FIT, FIT + HELDOUT)))

@@ -1,9 +1,9 @@
-"""Every figure of a trained mini, printed and written as JSON: `python experiments/eval_mini.py`.
+"""Every figure of a trained mini, printed and written as JSON: `python experiments/mini/evaluate.py`.
 
     --only size speed pitch copy words identity lines fit overcook   some figures only
     --quick          every fourth voice, fewer sentences, two targets
 
-Needs the training data's cast (`pretrain_mini.py data` makes it: 2 minutes) and the extra `dev`. Recognition is
+Needs the training data's cast (`pretrain.py data` makes it: 2 minutes) and the extra `dev`. Recognition is
 pocketsphinx's with a closed grammar; identification is GE2E; F0 is WORLD's.
 """
 
@@ -20,13 +20,15 @@ from typing import Any
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT)]
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
 
 import torch  # noqa: E402
-from mini import figures, fits  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+
+from experiments.mini import figures, fits  # noqa: E402
 
 ASSETS = [ROOT / "coconut" / "synthesis" / "assets", ROOT / "coconut" / "assets"]
 

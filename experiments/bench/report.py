@@ -1,4 +1,4 @@
-"""Tables and plots of `bench_strategies.py` from its JSON lines."""
+"""Tables and plots of `strategies.py` from its JSON lines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench_model import EVERY
-from bench_peers import solvers
-
 from coconut.config import EsConfig
 from coconut.strategy import KINDS
+from experiments.bench.model import EVERY
+from experiments.bench.peers import solvers
 
 Row = dict[str, Any]
 OURS = "coconut"

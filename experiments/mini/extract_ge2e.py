@@ -1,7 +1,7 @@
 """Take the GE2E speaker encoder out of the resemblyzer wheel (Apache-2.0), as data.
 
     pip download --no-deps resemblyzer==0.1.4
-    python experiments/extract_ge2e.py Resemblyzer-0.1.4-py3-none-any.whl
+    python experiments/mini/extract_ge2e.py Resemblyzer-0.1.4-py3-none-any.whl
 
 writes coconut/losses/assets/ge2e.safetensors: the LSTM and the linear layer in float16.
 Resemblyzer itself needs webrtcvad, which has no wheel; nothing else of it is used here.
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 MEMBER = "resemblyzer/pretrained.pt"
-TARGET = Path(__file__).resolve().parents[1] / "coconut/losses/assets/ge2e.safetensors"
+TARGET = Path(__file__).resolve().parents[2] / "coconut/losses/assets/ge2e.safetensors"
 
 
 def extract(wheel: Path, target: Path) -> None:

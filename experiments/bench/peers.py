@@ -56,9 +56,9 @@ def problems(dim: int) -> dict[str, Problem]:
     }
 
 
-def coconut(kind: str, dtype: torch.dtype = torch.float64, **options: Any) -> Solver:
+def coconut(kind: str, **options: Any) -> Solver:
     def run(f: Function, start: np.ndarray, sigma: float, popsize: int | None, seed: int) -> Iterator[np.ndarray]:
-        mean = torch.tensor(start, dtype=dtype)
+        mean = torch.tensor(start, dtype=torch.float64)
         s = build(kind, mean=mean, sigma=sigma, popsize=popsize, seed=seed, **options)
         while True:
             x = s.ask()
@@ -157,4 +157,4 @@ def solvers(kind: str, dtype: torch.dtype = torch.float64) -> dict[str, Callable
         "cosyne": {"evotorch": lambda: evotorch("Cosyne", dtype)},
         "walk": {},
     }
-    return {"coconut": lambda: coconut(kind, dtype), **table[kind]}
+    return {"coconut": lambda: coconut(kind), **table[kind]}

@@ -1,4 +1,4 @@
-"""Make the embedded model from nothing: `python experiments/pretrain_mini.py`.
+"""Make the embedded model from nothing: `python experiments/mini/pretrain.py`.
 
 Speech by espeak-ng (56 speakers, 3.6 hours, made in 2 to 4 minutes), then the prosody and the acoustic half side by
 side (one thread each), then the assets. Everything lies in runs/mini and goes on from there when started again.
@@ -16,8 +16,9 @@ from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT)]
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
 
 STAGES = ("data", "prosody", "acoustic", "assemble", "demo")
 
@@ -53,7 +54,7 @@ def _all() -> None:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from mini import acoustic, assemble, data, prosody
+    from experiments.mini import acoustic, assemble, data, prosody
 
     if options.stage == "data":
         data.build(options.folder / "data", seed=options.seed, processes=os.cpu_count() or 2)

@@ -1,8 +1,8 @@
 """How fast a population of voices is spoken, against a loop of stock calls, and what bounds it.
 
-    python experiments/bench_synth.py                              # both models, on this CPU
-    python experiments/bench_synth.py --device cuda --precision exact fast --mimi --growth --profile
-    python experiments/bench_synth.py --models mini --batches 16 --repeats 9
+    python experiments/bench/synth.py                              # both models, on this CPU
+    python experiments/bench/synth.py --device cuda --precision exact fast --mimi --growth --profile
+    python experiments/bench/synth.py --models mini --batches 16 --repeats 9
 
 Runs from a bare checkout: torch, transformers and kokoro suffice. Prints Markdown. Both sides speak the
 same styles in the same run, in turn; every repeat draws new styles around one voice, as a fit does, so
@@ -37,13 +37,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from coconut.synthesis import Synthesizer, workers
 from coconut.synthesis.batches import padding_share, plan
 from coconut.synthesis.synthesizer import SAMPLE_RATE, WASTE
-from experiments import machine
-from experiments.machine import Ceiling, Traffic, peak_above, seconds, wait
+from experiments.bench import machine
+from experiments.bench.machine import Ceiling, Traffic, peak_above, seconds, wait
 from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles
 
 WINDOW = (30, 45, 60)  # phonemes of the texts of a window
