@@ -10,7 +10,7 @@ import scipy.linalg
 import torch
 
 from coconut.strategy import build, default_popsize
-from coconut.strategy.ranking import CmaWeights, nes_utilities, rank, share_ties
+from coconut.strategy.ranking import CmaWeights, nes_utilities, ranked, share_ties
 
 GOLDEN = {  # (n, popsize): mu_eff, c_sigma, c_c, c_1, c_mu, eta of snes, eta of xnes
     (20, 12): (3.7295, 0.19943, 0.17177, 4.3724e-3, 8.1914e-3, 0.26814, 4.0221e-2),
@@ -69,7 +69,7 @@ def test_active_weights_keep_the_covariance_definite():
 
 
 def test_ranking_shares_the_weights_of_ties():
-    order, ordered = rank(torch.tensor([2.0, -torch.inf, 1.0, torch.nan, 2.0, 0.5]))
+    order, ordered = ranked(torch.tensor([2.0, -torch.inf, 1.0, torch.nan, 2.0, 0.5]))
     assert order.tolist() == [5, 2, 0, 4, 1, 3]
     shared = share_ties(torch.tensor([0.6, 0.3, 0.1, 0.0, -0.2, -0.8]), ordered)
     assert shared.tolist() == pytest.approx([0.6, 0.3, 0.05, 0.05, -0.5, -0.5])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coconut.strategy import build
+from coconut.strategy.xnes import conditioned
 from tests.test_strategy import gaussian, kinds, sphere, start, walk_on
 
 
@@ -51,8 +52,8 @@ def test_a_generation_without_any_finite_loss_changes_nothing_and_warns_once(kin
     assert len(caught) == 1
     assert kind in str(caught[0].message)
     after = s.state_dict()
-    for name in (n.removeprefix("_") for n in s.tensors):
-        assert torch.equal(before[name], after[name])
+    for name in before.keys() - {"generation", "generator"}:
+        assert torch.as_tensor(before[name] == after[name]).all(), name
 
 
 @gaussian
@@ -126,40 +127,40 @@ def valley(x: torch.Tensor) -> torch.Tensor:
     return 1e3 * (x[:, 1:] ** 2).sum(1) - x[:, 0]
 
 
-@gaussian
-@pytest.mark.parametrize("f", [endless, valley, sphere, lambda x: torch.zeros(len(x)), None])
-@pytest.mark.parametrize("bounds", [{}, {"sigma_min": 1e-4, "sigma_max": 10.0}])
-def test_no_run_is_too_long_for_float32(kind, f, bounds):
-    """Slopes without end, noise, a search at the end of its precision: all stays finite and within bounds."""
+def run(kind, dim, f, generations, bounds):
+    """All must stay finite and within bounds; without `f`, losses are noise."""
     draw = torch.Generator().manual_seed(0)
-    s = build(kind, mean=torch.ones(6), sigma=0.3, popsize=8, seed=1, **bounds)
-    for _ in range(1800):
+    s = build(kind, mean=torch.ones(dim), sigma=0.3, popsize=8, seed=1, **bounds)
+    for _ in range(generations):
         x = s.ask()
         s.tell(x, f(x) if f else torch.rand(8, generator=draw))
-    state = s.state_dict()
-    assert all(v.isfinite().all() for v in state.values() if isinstance(v, torch.Tensor) and v.is_floating_point())
+    state = s.state_dict().values()
+    assert all(v.isfinite().all() for v in state if isinstance(v, torch.Tensor))
     assert s.ask().isfinite().all()
     assert s.sigma_min * (1 - 1e-3) <= s.sigma <= s.sigma_max * (1 + 1e-3)
 
 
+BOUNDS = {"sigma_min": 1e-4, "sigma_max": 10.0}
+
+
+@gaussian
+@pytest.mark.parametrize("f", [endless, valley, sphere, lambda x: torch.zeros(len(x)), None])
+@pytest.mark.parametrize("bounds", [{}, BOUNDS])
+def test_slopes_without_end_noise_and_the_end_of_precision(kind, f, bounds):
+    run(kind, 6, f, 800, bounds)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["cmaes", "xnes"])
-@pytest.mark.parametrize(("dtype", "f"), [(torch.float32, None), (torch.float64, endless)])
-def test_no_run_is_too_long(kind, dtype, f):
-    draw = torch.Generator().manual_seed(0)
-    s = build(kind, mean=torch.ones(6, dtype=dtype), sigma=0.3, popsize=8, seed=1, sigma_max=10.0)
-    for _ in range(8500):
-        x = s.ask()
-        s.tell(x, f(x) if f else torch.rand(8, generator=draw))
-    assert s.ask().isfinite().all()
-    assert 0 < s.sigma <= 10.01
+@pytest.mark.parametrize(("kind", "dim", "f", "bounds"), [("cmaes", 2, sphere, {}), ("xnes", 6, endless, BOUNDS)])
+def test_no_run_is_too_long(kind, dim, f, bounds):
+    """These fail without what keeps numbers in range: the unit of the covariance, the condition of its root."""
+    run(kind, dim, f, 6000, bounds)
 
 
 @pytest.mark.parametrize("kind", ["cmaes", "xnes", "sepcmaes", "snes"])
-@pytest.mark.parametrize(("dtype", "condition"), [(torch.float64, 1e12), (torch.float32, 1e4)])
-def test_ill_conditioned_ellipsoids_are_solved(kind, dtype, condition):
-    axes = condition ** torch.linspace(0, 1, 5, dtype=dtype)
-    s = walk_on(start(kind, 5, None, dtype), 3000, lambda x: (x * x) @ axes)
+def test_ill_conditioned_ellipsoids_are_solved(kind):
+    axes = 1e12 ** torch.linspace(0, 1, 5, dtype=torch.float64)
+    s = walk_on(start(kind, 5), 3000, lambda x: (x * x) @ axes)
     assert float((s.mean**2) @ axes) < 1e-6
 
 
@@ -170,48 +171,38 @@ def test_the_covariance_stays_symmetric_and_near_unit_volume():
         s.tell(x, sphere(x))
         matrix = s._covariance
         assert torch.allclose(matrix, matrix.T, rtol=1e-3, atol=1e-4 * float(matrix.diagonal().max()))
-    assert 2**-9 < float(s._volume) < 2**9
+    assert 0.7 < s._volume < 1.5
 
 
 @pytest.mark.parametrize("kind", ["cmaes", "sepcmaes"])
-def test_a_change_of_the_covariances_unit_changes_nothing_else(kind, monkeypatch):
+def test_the_unit_of_the_covariance_changes_nothing_else(kind, monkeypatch):
     """The same search, with and without the unit that keeps numbers in range."""
-    far = start(kind, 5, 8, covariance=[1e-8] * 5)
-    monkeypatch.setattr("coconut.strategy.paths.PathStrategy._rescaled", lambda self, volume: None)
-    plain = start(kind, 5, 8, covariance=[1e-8] * 5)
-    assert far.sigma == pytest.approx(plain.sigma)
-    assert far.sigma == pytest.approx(0.3e-4)
-    monkeypatch.undo()
-    for _ in range(40):
+    kept, plain = (start(kind, 2, 8, sigma_min=0.1) for _ in range(2))
+    monkeypatch.setattr(plain, "_rescaled", lambda volume: 1.0)
+    for _ in range(60):
         x = plain.ask()
-        assert torch.allclose(far.ask() - 1, x - 1, rtol=1e-6, atol=1e-12)
-        for s in (far, plain):
-            monkeypatch.setattr("coconut.strategy.paths.PathStrategy._rescaled", lambda self, volume: None)
+        assert torch.allclose(kept.ask(), x, rtol=1e-9)
+        for s in (kept, plain):
             s.tell(x, sphere(x))
-            monkeypatch.undo()
-    assert float(far._step) == pytest.approx(float(plain._step) / 2**13, rel=1e-6)
+        assert kept.sigma == pytest.approx(plain.sigma)
+    assert plain._step > 100 * kept._step
+
+
+def test_a_root_of_a_covariance_is_touched_only_where_float64_cannot_invert_it():
+    q = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+    fine = q * torch.tensor([1e3, 1.0, 1e-1, 1e-2], dtype=torch.float64) @ q.T
+    assert torch.equal(conditioned(fine), fine)
+    broken = q * torch.tensor([1e12, 1e3, 1e-3, 1e-12], dtype=torch.float64) @ q.T
+    repaired = torch.linalg.svdvals(conditioned(broken))
+    assert float(repaired.log().mean()) == pytest.approx(0, abs=0.01)
+    assert float(repaired[0] / repaired[-1]) == pytest.approx(1 / (64 * 2.0**-52), rel=0.05)
 
 
 @gaussian
-def test_no_bound_of_sigma_extends_what_a_dtype_has_room_for(kind):
-    s = build(kind, mean=torch.ones(4), sigma=0.3, popsize=8, sigma_max=math.inf, sigma_min=1e-40)
-    assert s.sigma_max < 1e10
-    assert s.sigma_min > 1e-20
-
-
-@kinds
-def test_losses_as_a_list_keep_their_precision(kind):
-    a, b = start(kind, 6, 8), start(kind, 6, 8)
-    x = a.ask()
-    a.tell(x, [1 + 1e-12 * k for k in range(8)])
-    b.tell(x, torch.arange(8))
-    assert torch.equal(a.mean, b.mean)
-    c = build(kind, mean=torch.ones(6), sigma=0.3, popsize=8)
-    d = build(kind, mean=torch.ones(6), sigma=0.3, popsize=8)
-    x = c.ask()
-    c.tell(x, 2**40 + torch.arange(8))  # equal in float32
-    d.tell(x, torch.arange(8))
-    assert torch.equal(c.mean, d.mean)
+def test_no_bound_of_sigma_extends_what_float64_has_room_for(kind):
+    s = build(kind, mean=torch.ones(4), sigma=0.3, popsize=8, sigma_max=math.inf, sigma_min=1e-200)
+    assert s.sigma_max < 1e77
+    assert s.sigma_min > 1e-154
 
 
 @pytest.mark.parametrize("kind", ["snes", "sepcmaes", "cem", "walk"])

@@ -8,7 +8,6 @@ s.mean                      # [D]
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from torch import Tensor
@@ -28,17 +27,11 @@ __all__ = ["KINDS", "Strategy", "build", "default_popsize", "options"]
 KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem, Cosyne, Walk)}
 
 
-def options(kind: str) -> list[str]:
+def options(kind: str) -> tuple[str, ...]:
     """Names of the options the kind uses beyond mean, sigma, popsize and seed. Raises InputError."""
     if kind not in KINDS:
         raise InputError(f"Unknown strategy {kind!r}; known: {', '.join(KINDS)}.")
-    found: dict[str, None] = {}
-    for cls in KINDS[kind].__mro__:
-        if "__init__" not in vars(cls) or cls is object:
-            continue
-        parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
-        found.update((p.name, None) for p in parameters if p.kind is p.KEYWORD_ONLY)
-    return list(found)
+    return KINDS[kind].settings
 
 
 def build(
@@ -51,8 +44,7 @@ def build(
     has, and values that no search could start from.
     """
     mine = options(kind)
-    everyones = {name for other in KINDS for name in options(other)}
     for name in values:
-        if name not in everyones:
+        if not any(name in cls.settings for cls in KINDS.values()):
             raise InputError(f"Unknown option {name} of strategy {kind}; it has: {', '.join(mine)}.")
     return KINDS[kind](mean, sigma, popsize, seed, **{k: v for k, v in values.items() if k in mine})

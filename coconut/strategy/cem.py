@@ -22,12 +22,14 @@ from torch import Tensor
 
 from coconut.config import InputError
 from coconut.strategy.gaussian import Separable
+from coconut.strategy.ranking import share_ties
 
 
 class Cem(Separable):
     """CEM; `rho` in (0, 1] is the share of elites, at least one. The other arguments are `Gaussian`'s."""
 
     kind = "cem"
+    settings = (*Separable.settings, "rho")
 
     def __init__(self, *args: Any, rho: float = 0.25, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,8 +37,8 @@ class Cem(Separable):
             raise InputError(f"rho is {rho:g}; the share of elites must lie in (0, 1].")
         elites = max(1, round(rho * self.popsize))
         self.rate = elites / (elites + self.dim)
-        self._weights = self._constant((torch.arange(self.popsize) < elites).double() / elites)
+        self._weights = (torch.arange(self.popsize) < elites).double() / elites
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        w, z = self._by_rank(self._weights, ordered), self._standardise(x)
+        w, z = share_ties(self._weights, ordered), self._standardise(x)
         self._move(w @ z, (1 - self.rate + self.rate * (w @ (z * z))).sqrt())

@@ -1,4 +1,4 @@
-"""What the strategies with a normal search distribution share: sampling, mirroring, warm start."""
+"""What the strategies with a normal search distribution share: sampling, mirroring, bounds."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
-from coconut.strategy.base import Covariance, Strategy
+from coconut.strategy.base import Strategy
 
 FAR = 1e6  # standard deviations from the mean beyond which a told candidate is cut, so nothing overflows
 
 
 class Gaussian(Strategy):
-    """N(mean, sigma^2 S C S) with S = diag(scale) and the starting covariance C.
+    """N(mean, sigma^2 C), with C = I at the start.
 
     Further arguments, for all Gaussian kinds:
         orthogonal: candidates are drawn at right angles to each other, which leaves each of them normal
             and needs fewer evaluations; without effect when P <= D/8.
         mirrored: noise comes in pairs z, -z (Brockhoff et al., PPSN 2010); of an odd P the last is single.
         mean_rate: learning rate of the mean.
-        covariance: `[D, D]` or its diagonal `[D]`, to start warm; separable kinds use the diagonal.
     """
 
-    separable: ClassVar[bool] = False
-    """Whether `_covariance0` is kept as its diagonal `[D]`."""
+    settings = (*Strategy.settings, "orthogonal", "mirrored", "mean_rate")
     block: ClassVar[int] = 1 << 30
     """Candidates at right angles to each other; cheap kinds keep this factorisation cheap too."""
 
@@ -39,7 +37,6 @@ class Gaussian(Strategy):
         orthogonal: bool = True,
         mirrored: bool = False,
         mean_rate: float = 1.0,
-        covariance: Covariance = None,
         **shared: Any,
     ) -> None:
         super().__init__(mean, sigma, popsize, seed, **shared)
@@ -48,7 +45,6 @@ class Gaussian(Strategy):
         self.orthogonal = bool(orthogonal)
         self.mirrored = bool(mirrored)
         self.mean_rate = float(mean_rate)
-        self._covariance0 = self._diagonal(covariance) if self.separable else self._matrix(covariance)
 
     def _noise(self) -> Tensor:
         z = super()._noise()
@@ -59,40 +55,35 @@ class Gaussian(Strategy):
             z = orthogonalise(z, self.block)
         return torch.cat([z, -z[: self.popsize - drawn]]) if self.mirrored else z
 
-    def _constant(self, weights: Tensor) -> Tensor:
-        return weights.to(device=self._mean.device, dtype=self._mean.dtype)
-
 
 class Separable(Gaussian):
     """Independent coordinates, each with its standard deviation, as snes and cem keep them.
 
-    `sigma_min` and `sigma_max` bound every coordinate's standard deviation, in units of `scale`.
+    `sigma_min` and `sigma_max` bound every coordinate's standard deviation.
     """
 
-    separable = True
     block = 32
-    tensors = ("_mean", "_std")
+    state = (*Strategy.state, "_std")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._low, self._high = self.sigma_min * self._scale, self.sigma_max * self._scale
-        self._std = torch.clamp(self._sigma0 * self._covariance0.sqrt(), self._low, self._high)
+        self._std = torch.full_like(self._mean, self._sigma0)
 
     @property
     def sigma(self) -> float:
-        return geometric_mean(self._std, self._log_scale)
+        return geometric_mean(self._std)
 
     def _sample(self, z: Tensor) -> Tensor:
         return torch.addcmul(self._mean, z, self._std)
 
     def _standardise(self, x: Tensor) -> Tensor:
-        """`[P, D]` z = (x - m) / s, cut at `FAR`; a tensor of its own."""
-        return ((x - self._mean) / self._std).clamp_(-FAR, FAR)
+        """`[P, D]` z = (x - m) / s, cut at `FAR`."""
+        return ((x - self._mean) / self._std).clamp(-FAR, FAR)
 
     def _move(self, step: Tensor, growth: Tensor) -> None:
         """m <- m + rate s step, s <- s growth within the bounds; `step [D]` in units of s."""
         self._mean = torch.addcmul(self._mean, self._std, step, value=self.mean_rate)
-        self._std = torch.clamp(self._std * growth, self._low, self._high)
+        self._std = (self._std * growth).clamp(self.sigma_min, self.sigma_max)
 
 
 def orthogonalise(z: Tensor, block: int) -> Tensor:
@@ -102,16 +93,14 @@ def orthogonalise(z: Tensor, block: int) -> Tensor:
     diagonal), its length untouched. Wang, Emmerich, Baeck: Mirrored orthogonal sampling for
     covariance matrix adaptation evolution strategies, Evolutionary Computation 27 (2019) 699.
     """
-    device = z.device
-    work = z.cpu() if device.type == "mps" else z
     turned = []
-    for rows in work.split(min(block, work.shape[1])):
+    for rows in z.split(min(block, z.shape[1])):
         packed, tau = torch.geqrf(rows.T)
         q = torch.linalg.householder_product(packed, tau)
-        turned.append((q * packed.diagonal().sign().mul_(torch.linalg.vector_norm(rows, dim=1))).T)
-    return (turned[0] if len(turned) == 1 else torch.cat(turned)).to(device)
+        turned.append((q * packed.diagonal().sign() * torch.linalg.vector_norm(rows, dim=1)).T)
+    return torch.cat(turned)
 
 
-def geometric_mean(values: Tensor, log_scale: float) -> float:
-    """exp(mean ln values - log_scale)."""
-    return float((values.log().mean() - log_scale).exp())
+def geometric_mean(values: Tensor) -> float:
+    """exp(mean ln values)."""
+    return float(values.log().mean().exp())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def rank(losses: Tensor) -> tuple[Tensor, Tensor]:
+def ranked(losses: Tensor) -> tuple[Tensor, Tensor]:
     """`(order [P], ordered [P])`: indices from best to worst, and the losses so ordered.
 
     NaN and both infinities become +inf, the worst. Equal losses keep the order given.

@@ -27,19 +27,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coconut.strategy.base import TINY
 from coconut.strategy.gaussian import FAR, geometric_mean
-from coconut.strategy.paths import PathStrategy, Scalar, scalar
+from coconut.strategy.paths import PathStrategy
 
 GROWTH = 1.0  # greatest change of a log variance in one generation
+ROOM = TINY**0.4  # least variance; the largest is 1 over it
 
 
 class Sepcmaes(PathStrategy):
     """sep-CMA-ES; `sigma_min` and `sigma_max` bound the geometric mean of the standard deviations."""
 
     kind = "sepcmaes"
-    separable = True
     block = 32
-    tensors = ("_mean", "_step", "_path_sigma", "_path_c", "_variances")
+    state = (*PathStrategy.state, "_variances")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,42 +48,29 @@ class Sepcmaes(PathStrategy):
         self.c_1 = 1 / (n + 2 * math.sqrt(n) + mu_eff / n)
         self.c_mu = min(1 - self.c_1, (mu_eff + 1 / mu_eff - 1.75) / (n + 4 * math.sqrt(n) + mu_eff / 2))
         self._set_weights(definite=False)
-        self._room = torch.finfo(self._mean.dtype).tiny ** 0.4  # least variance; the largest is 1 over it
-        self._variances = self._covariance0
-        self._settle(scalar(self._step))
+        self._variances = torch.ones_like(self._mean)
 
     @property
     def sigma(self) -> float:
-        return geometric_mean(self._step * self._variances.sqrt(), self._log_scale)
+        return self._step * geometric_mean(self._variances.sqrt())
 
     def _sample(self, z: Tensor) -> Tensor:
-        return torch.addcmul(self._mean, z, self._variances.sqrt().mul_(self._step))
+        return torch.addcmul(self._mean, z, self._variances.sqrt() * self._step)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
         positive, active, mu_eff = self._shared(ordered)
-        step, std = scalar(self._step), self._variances.sqrt()
-        z = ((x - self._mean) / (std * step)).clamp_(-FAR, FAR)
+        step, std = self._step, self._variances.sqrt()
+        z = ((x - self._mean) / (std * step)).clamp(-FAR, FAR)
         z_mean = positive @ z
         y_mean = std * z_mean  # (41)
         self._mean = self._mean + y_mean * (self.mean_rate * step)  # (42)
         moving, change = self._travel(z_mean, y_mean, mu_eff)
 
-        squared_path = self._path_c * self._path_c / self._variances
-        growth = (active @ (z * z)).mul_(self.c_mu).add_(squared_path, alpha=self.c_1) + (self._decay(moving) - 1)
-        self._variances = self._variances * growth.clamp_(-GROWTH, GROWTH).exp_()
-        self._settle(step * change)
+        growth = self.c_mu * (active @ (z * z)) + self.c_1 * self._path_c**2 / self._variances
+        growth = growth + (self._decay(moving) - 1)
+        variances = self._variances * growth.clamp(-GROWTH, GROWTH).exp()
 
-    def _settle(self, step: Scalar) -> None:
-        """Set the step, within bounds, with variances that stay in the range of their dtype."""
-        volume = self._volume()
+        volume = geometric_mean(variances.sqrt())
         unit = self._rescaled(volume)
-        if unit is not None:
-            self._variances = self._variances / unit**2
-            step, volume = step * unit, volume / unit
-        self._variances = self._variances.clamp(self._room, 1 / self._room)
-        self._step = self._bounded(step, volume)
-
-    def _volume(self) -> Scalar:
-        """Geometric mean of the standard deviations for step 1, in units of scale."""
-        log_volume = scalar(self._variances.log().mean()) / 2 - self._log_scale
-        return math.exp(log_volume) if isinstance(log_volume, float) else log_volume.exp()
+        self._variances = (variances / unit**2).clamp(ROOM, 1 / ROOM)
+        self._step = self._bounded(step * change * unit, volume / unit)

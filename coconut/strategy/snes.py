@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from coconut.strategy.gaussian import Separable
-from coconut.strategy.ranking import nes_utilities
+from coconut.strategy.ranking import nes_utilities, share_ties
 
 
 class Snes(Separable):
@@ -26,9 +26,9 @@ class Snes(Separable):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.eta = (3 + math.log(self.dim)) / (5 * math.sqrt(self.dim))
-        self._utilities = self._constant(nes_utilities(self.popsize))
+        self._utilities = nes_utilities(self.popsize)
 
     def _update(self, x: Tensor, ordered: Tensor) -> None:
-        u, z = self._by_rank(self._utilities, ordered), self._standardise(x)
+        u, z = share_ties(self._utilities, ordered), self._standardise(x)
         # utilities sum to 0, so sum u (z^2 - 1) = sum u z^2
-        self._move(u @ z, (u @ (z * z)).mul_(self.eta / 2).clamp_(-1, 1).exp_())
+        self._move(u @ z, (self.eta / 2 * (u @ (z * z))).clamp(-1, 1).exp())

@@ -24,15 +24,15 @@ class Walk(Strategy):
     """Hill climb with steps of fixed size; `mean` is the best so far, `sigma` stays as given."""
 
     kind = "walk"
-    tensors = ("_mean",)
+    searched = False
 
     @property
     def sigma(self) -> float:
         return self._sigma0
 
     def _sample(self, z: Tensor) -> Tensor:
-        reach = torch.rand((self.popsize, 1), generator=self._generator, dtype=z.dtype, device=z.device)
-        x = self._mean + (self._sigma0 * (1 / 15 + 14 / 15 * reach)) * self._scale * z
+        reach = torch.rand((self.popsize, 1), generator=self._generator, dtype=z.dtype)
+        x = self._mean + (self._sigma0 * (1 / 15 + 14 / 15 * reach)) * z
         x[0] = self._mean
         return x
 
@@ -40,4 +40,5 @@ class Walk(Strategy):
         # on equal losses the incumbent stays
         incumbent = (x == self._mean).all(1)
         to_beat = torch.where(incumbent, ordered, math.inf).amin()
-        self._mean = torch.where(ordered[0] < to_beat, x[0], self._mean)
+        if ordered[0] < to_beat:
+            self._mean = x[0]
