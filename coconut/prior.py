@@ -51,7 +51,7 @@ class Prior:
     def of(cls, packs: Tensor) -> Prior:
         """From stock voices [V, 510, 256]."""
         profile = row_profile(packs)
-        base, slope = split(packs, profile)
+        base, slope = base_and_slope(packs, profile)
         return cls(profile, Normal.of(base), Normal.of(slope))
 
     @classmethod
@@ -86,7 +86,7 @@ def row_profile(packs: Tensor) -> Tensor:
     return (profile * torch.sign(profile[0])).to(packs)
 
 
-def split(packs: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
+def base_and_slope(packs: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
     """Least-squares base [V, 256] and slope [V, 256] of packs [V, 510, 256]."""
     base = packs.mean(1)
     power = profile.square().sum().clamp_min(1e-12)

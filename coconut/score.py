@@ -17,11 +17,12 @@ utterances first. Nothing saturates: every part keeps falling with its distance,
 of a part gains its weight in percent of the score. Among good voices log-mel moves it most: from
 0.60 to 0.45 nepers the score gains 14%, from a cosine of 0.80 to 0.90 it gains 9%. Synthesis
 noise is the synthesizer's, by seed, so that a genome always has the same score. A voice that is
-not finite scores 0.
+not finite, or speaks without end, scores 0.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from coconut.losses.logmel import LogMelTerm
 from coconut.losses.speaker import SpeakerTerm
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
+from coconut.voicepack import STYLE
 
 STRANGER = 0.5  # GE2E cosine of different speakers: 0.54 on average
 CORNER = 20.0  # S: the corner spans about 0.1 of cosine
@@ -52,14 +54,18 @@ TOGETHER = 64  # candidate-utterance pairs synthesised at once
 
 @dataclass(frozen=True)
 class Metrics:
-    """score 0..100, higher is better; parts {name: value in (0, 1]}, 0 for a voice that is not finite."""
+    """score 0..100, higher is better; parts {name: value in (0, 1]}, 0 for a voice that cannot be heard."""
 
     score: float
     parts: dict[str, float]
 
 
 class Score:
-    """Score of genomes [D], style vectors or voicepacks on fixed utterances."""
+    """Score of genomes [D], style vectors or voicepacks on fixed utterances.
+
+    `cost` is the number of syntheses that one voice takes; `syntheses` and `audio_seconds` count what
+    was spent.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class Score:
         if not utterances:
             raise InputError("There is no utterance to score a voice on; hold out at least one.")
         self.space, self.synth, self.utterances = space, synth, tuple(utterances)
+        self.cost = len(self.utterances)
         device = synth.device
         self.speaker = SpeakerTerm(device, speaker_encoder)
         self.distances: dict[str, tuple[Term, float]] = {
@@ -84,10 +91,17 @@ class Score:
         self.audio_seconds = 0.0
 
     def __call__(self, genome: Tensor) -> Metrics:
-        """Metrics of one genome [D]."""
+        """Metrics of one genome [D], of any dtype and device."""
         if self.space is None:
             raise ValueError("this Score was made without a style space; use styles() or voicepack()")
-        return self.styles(self.space.styles(genome[None], self.rows.to(genome.device)))[0]
+        genomes = genome[None].float().to(self.synth.device)
+        return self.styles(self.space.styles(genomes, self.rows.to(genomes.device)))[0]
+
+    def within(self, space: StyleSpace) -> Score:
+        """The same score for genomes of `space`: it shares what is kept of the recordings, and counts anew."""
+        other = copy.copy(self)
+        other.space, other.syntheses, other.audio_seconds = space, 0, 0.0
+        return other
 
     @property
     def rows(self) -> Tensor:
@@ -96,12 +110,12 @@ class Score:
 
     def voicepack(self, pack: Tensor) -> Metrics:
         """Metrics of a voicepack [510, 1, 256]."""
-        return self.styles(pack.reshape(1, -1, 256)[:, self.rows.to(pack.device)])[0]
+        return self.styles(pack.reshape(1, -1, STYLE)[:, self.rows.to(pack.device)])[0]
 
     def rank(self, packs: Mapping[str, Tensor]) -> list[tuple[str, Metrics]]:
         """Voices by score, best first; equal scores by name."""
         names = sorted(packs)
-        styles = torch.stack([packs[name].reshape(-1, 256)[self.rows.to(packs[name].device)] for name in names])
+        styles = torch.stack([packs[name].reshape(-1, STYLE)[self.rows.to(packs[name].device)] for name in names])
         scored = zip(names, self.styles(styles), strict=True)
         return sorted(scored, key=lambda item: (-item[1].score, item[0]))
 
@@ -116,7 +130,7 @@ class Score:
 
     def _judge(self, syn: Synthesis) -> list[Metrics]:
         self.syntheses += syn.shape[0] * syn.shape[1]
-        self.audio_seconds += float(syn.audio.lens.sum()) / 24_000
+        self.audio_seconds += syn.seconds
         ours = normalize(syn.embeddings(self.speaker.encoder).unflatten(0, syn.shape).mean(1), dim=-1)
         line = softplus(CORNER * (ours @ self.target - STRANGER))
         parts = {"speaker": line / math.log1p(math.exp(CORNER * (1 - STRANGER)))}

@@ -31,10 +31,15 @@ def read_text(text: str) -> str:
     return text
 
 
-def find_voice(voice: str, model: KModel) -> Tensor:
-    """The voicepack [510, 1, 256] in a file, or the model's stock voice of that name."""
+def find_voice(voice: str, model: KModel, name: str | None = None) -> Tensor:
+    """The voicepack [510, 1, 256] in a file, or the model's stock voice of that name.
+
+    `name` chooses one voice of a file that holds several. Raises InputError where there is none.
+    """
     if Path(voice).suffix in (".pt", ".npz", ".bin") or Path(voice).is_file():
-        return voicepack.load(voice)
+        return voicepack.load(voice, name)
+    if name is not None:
+        raise InputError(f"--name {name} chooses a voice of a file, and there is no file {voice}.")
     stock = stock_voices(model)
     if voice not in stock:
         raise InputError(f"No voice {voice}; give a .pt, .npz or .bin file, or one of {', '.join(sorted(stock))}.")
@@ -44,7 +49,8 @@ def find_voice(voice: str, model: KModel) -> Tensor:
 def speak(synth: Synthesizer, pack: Tensor, text: str, lang: str = "en-us") -> Tensor:
     """A text of any length as one waveform [N], 24 kHz, float32.
 
-    Each sentence group is read from the row of the voicepack for its own length.
+    Each sentence group is read from the row of the voicepack for its own length. Raises InputError
+    where the voice cannot speak one: its sound is not finite, or has no end.
     """
     silence = torch.zeros(int(PAUSE * SAMPLE_RATE))
     wavs: list[Tensor] = []
@@ -52,6 +58,8 @@ def speak(synth: Synthesizer, pack: Tensor, text: str, lang: str = "en-us") -> T
         script = synth.prepare([phonemes])
         rows = script.rows.to(synth.device)
         spoken = synth(script, pack.to(synth.device)[rows, 0][None])
+        if not spoken.ok.all():
+            raise InputError(f"The voice cannot speak {phonemes[:40]!r}: its speech has no end, or is no sound at all.")
         wavs += [spoken.wav[0, 0, : int(spoken.lens[0, 0])].float().cpu(), silence]
     return torch.cat(wavs[:-1])
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from coconut.config import FitConfig, InputError, SpaceConfig
-from coconut.prior import Prior, split
+from coconut.prior import Prior, base_and_slope
 from coconut.voicepack import ROWS, STYLE
 
-KINDS = ("pca", "bias", "interp", "interp+bias")
 START_WEIGHT = 0.7  # share of the start voice in a mixture that begins at a voice
 
 
@@ -42,8 +42,33 @@ class StyleSpace(Protocol):
         """Voicepacks [P, 510, 1, 256] of genomes [P, D]."""
 
 
-class _Space:
+@dataclass(frozen=True)
+class Stock:
+    """What a space is made of: the stock voices [V, 510, 256], where they lie (None: to be computed from
+    them), and which of them the search starts at (None: their mean)."""
+
+    packs: Tensor
+    prior: Prior | None = None
+    start: int | None = None
+
+    @property
+    def start_pack(self) -> Tensor:
+        """[510, 256]."""
+        return self.packs.mean(0) if self.start is None else self.packs[self.start]
+
+
+class Space:
+    """A kind of space: `settings` names the options of SpaceConfig that it alone uses."""
+
+    settings: ClassVar[tuple[str, ...]] = ()
     dim: int
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> StyleSpace:
+        raise NotImplementedError
+
+    def init(self) -> Tensor:
+        raise NotImplementedError
 
     def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
         raise NotImplementedError
@@ -53,12 +78,19 @@ class _Space:
         return self.styles(genomes, rows).unsqueeze(2)
 
 
-class Pca(_Space):
+class Pca(Space):
     """rest[r] + base + profile[r] slope, base and slope in principal components.
 
     `rest` is what the components leave of the start voice, so that the search begins exactly
     at that voice: 32 components miss about a third of a voice.
     """
+
+    settings = ("components", "slopes")
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> Pca:
+        prior = stock.prior or Prior.of(stock.packs)
+        return cls(prior, stock.start_pack, config.components, config.slopes, config.whiten)
 
     def __init__(self, prior: Prior, start: Tensor, components: int, slopes: int, whiten: bool) -> None:
         self.profile = prior.profile
@@ -70,7 +102,7 @@ class Pca(_Space):
         self.rest = start - self.styles(self.init()[None], torch.arange(ROWS, device=start.device))[0]
 
     def init(self) -> Tensor:
-        base, slope = split(self.start[None], self.profile)
+        base, slope = base_and_slope(self.start[None], self.profile)
         parts = _project(base[0] - self.base, self.base_axes), _project(slope[0] - self.slope, self.slope_axes)
         return torch.cat(parts)
 
@@ -81,8 +113,12 @@ class Pca(_Space):
         return self.rest[rows][None] + base[:, None] + self.profile[rows][None, :, None] * slope[:, None]
 
 
-class Bias(_Space):
+class Bias(Space):
     """start[r] + genome * scale, the same for every row."""
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> Bias:
+        return cls(stock.packs, stock.start_pack, config.whiten)
 
     def __init__(self, packs: Tensor, start: Tensor, whiten: bool) -> None:
         self.start = start
@@ -96,12 +132,16 @@ class Bias(_Space):
         return self.start[rows][None] + (genomes * self.scale)[:, None]
 
 
-class Interp(_Space):
+class Interp(Space):
     """softmax(gain * genome) over the stock voices.
 
     Flat softmax logits barely move at the step sizes of a style vector; whitened, one unit is
     ln V, which lifts one voice of a flat mixture of V from 1/V to about 1/2.
     """
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> Interp:
+        return cls(stock.packs, stock.start, config.whiten)
 
     def __init__(self, packs: Tensor, start: int | None, whiten: bool) -> None:
         self.packs = packs
@@ -124,8 +164,12 @@ class Interp(_Space):
         return torch.einsum("pv,vus->pus", self.weights(genomes), self.packs[:, rows])
 
 
-class InterpBias(_Space):
+class InterpBias(Space):
     """A mixture of the stock voices plus a bias: genome = [V logits, 256 biases]."""
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> InterpBias:
+        return cls(stock.packs, stock.start, config.whiten)
 
     def __init__(self, packs: Tensor, start: int | None, whiten: bool) -> None:
         self.mix = Interp(packs, start, whiten)
@@ -140,15 +184,18 @@ class InterpBias(_Space):
         return self.mix.styles(genomes[:, :v], rows) + self.bias.styles(genomes[:, v:], rows)
 
 
+KINDS: dict[str, type[Space]] = {"pca": Pca, "bias": Bias, "interp": Interp, "interp+bias": InterpBias}
+
+
 def build(
     config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: str = "cpu", prior: Prior | None = None
 ) -> StyleSpace:
-    """The space that `config` names, over the stock voices {name: [510, 1, 256]}.
+    """The space that `config` names, over the stock voices {name: [510, 1, 256]}, on `device`, in float32.
 
     `prior` tells where they lie, for `pca`; default: computed from them.
 
     `config.start` is the name of a stock voice or `mean`; `nearest` needs a target to be near
-    to, which `coconut.build` resolves to a name: here it stands for the mean. Raises
+    to, which `coconut.job` resolves to a name: here it stands for the mean. Raises
     InputError for an unknown kind or start, or when there are fewer than two stock voices.
     """
     config = config.space if isinstance(config, FitConfig) else config
@@ -157,19 +204,8 @@ def build(
     if len(names) < 2:
         raise InputError(f"The model has {len(names)} stock voices; a style space needs at least 2.")
     packs = torch.stack([stock[name].reshape(ROWS, STYLE).float() for name in names]).to(device)
-    index = _start_index(config.start, names)
-    start = packs.mean(0) if index is None else packs[index]
-    match config.kind:
-        case "pca":
-            known = Prior.of(packs) if prior is None else prior.to(device)
-            return Pca(known, start, config.components, config.slopes, config.whiten)
-        case "bias":
-            return Bias(packs, start, config.whiten)
-        case "interp":
-            return Interp(packs, index, config.whiten)
-        case "interp+bias":
-            return InterpBias(packs, index, config.whiten)
-    raise AssertionError(config.kind)
+    known = None if prior is None else prior.to(device)
+    return KINDS[config.kind].build(Stock(packs, known, _start_index(config.start, names)), config)
 
 
 def check_kind(kind: str) -> None:

@@ -7,7 +7,6 @@ content is an npz, as kokoro-onnx ships its voices, is recognised by its bytes).
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -16,8 +15,10 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
+from coconut.files import replacing
+from coconut.text import LONGEST
 
-ROWS, STYLE = 510, 256
+ROWS, STYLE = LONGEST, 256  # 510: a row for every number of phonemes that Kokoro reads at once
 ACOUSTIC, PROSODY = slice(0, 128), slice(128, 256)
 # The 54 stock voices of Kokoro-82M reach 0.0013; packs walked by independent noise 0.06 and more.
 ROUGHNESS_LIMIT = 0.0018
@@ -26,8 +27,8 @@ ROUGHNESS_LIMIT = 0.0018
 def load(path: str | Path, name: str | None = None) -> Tensor:
     """The voicepack in a file, [510, 1, 256] float32 on the CPU.
 
-    `name` picks one array of an npz that holds several. Raises InputError when the file is
-    missing, unreadable, of another shape, or not finite.
+    `name` picks one voice of an npz. Raises InputError when the file is missing, unreadable, of
+    another shape, or not finite, and for a name that it does not hold, or the lack of one among several.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +46,7 @@ def load(path: str | Path, name: str | None = None) -> Tensor:
 def validate(pack: Tensor, where: str = "the voicepack") -> Tensor:
     """`pack` as [510, 1, 256] float32, or InputError naming `where`."""
     if pack.numel() != ROWS * STYLE or pack.shape[0] != ROWS or pack.shape[-1] != STYLE:
-        raise InputError(f"{where} has shape {list(pack.shape)}; a voicepack is [510, 1, 256].")
+        raise InputError(f"{where} has shape {list(pack.shape)}; a voicepack is [{ROWS}, 1, {STYLE}].")
     pack = pack.detach().to("cpu", torch.float32).reshape(ROWS, 1, STYLE).contiguous()
     if not bool(torch.isfinite(pack).all()):
         raise InputError(f"{where} holds NaN or infinite numbers; export the voice again.")
@@ -59,13 +60,8 @@ def save(pack: Tensor, path: str | Path) -> Path:
     writers = {".pt": _save_pt, ".npz": _save_npz, ".bin": _save_bin}
     if path.suffix not in writers:
         raise InputError(f"Cannot write a voicepack as {path.name}; end the name in .pt, .npz or .bin.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         writers[path.suffix](pack, temporary, path.stem)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -80,12 +76,15 @@ def roughness(pack: Tensor) -> float:
 
 
 def _read(path: Path, name: str | None) -> np.ndarray:
-    if zipfile.is_zipfile(path):
+    packed = zipfile.is_zipfile(path)
+    if packed:
         with zipfile.ZipFile(path) as archive:
             arrays = [entry for entry in archive.namelist() if entry.endswith(".npy")]
         if arrays:
             return _read_npz(path, name)
-    elif path.suffix == ".bin":
+    if name is not None:
+        raise InputError(f"{path} holds one voice, which has no name; leave out --name {name}.")
+    if path.suffix == ".bin" and not packed:
         return np.fromfile(path, dtype="<f4").reshape(-1, 1, STYLE)
     return torch.load(path, map_location="cpu", weights_only=True).float().numpy()
 
@@ -94,7 +93,7 @@ def _read_npz(path: Path, name: str | None) -> np.ndarray:
     with np.load(path, allow_pickle=False) as arrays:
         names = sorted(arrays.files)
         if name is None and len(names) > 1:
-            raise InputError(f"{path} holds {len(names)} voices; name one of {', '.join(names[:8])}...")
+            raise InputError(f"{path} holds {len(names)} voices; choose one by --name: {', '.join(names)}.")
         if name is not None and name not in names:
             raise InputError(f"{path} has no voice {name}; it holds {', '.join(names)}.")
         return arrays[name or names[0]]
@@ -105,8 +104,9 @@ def _save_pt(pack: Tensor, path: Path, name: str) -> None:
 
 
 def _save_npz(pack: Tensor, path: Path, name: str) -> None:
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{name: pack.numpy()})
+    """As np.savez does, which would take the name "file" for its own argument."""
+    with zipfile.ZipFile(path, "w") as archive, archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as file:
+        np.lib.format.write_array(file, pack.numpy(), allow_pickle=False)
 
 
 def _save_bin(pack: Tensor, path: Path, name: str) -> None:

@@ -156,6 +156,18 @@ def test_the_budget_follows_the_measurement(single):
     assert budget.frames == 32
 
 
+def test_what_is_not_computed_is_in_no_batch_and_has_no_say():
+    frames = [40, 0, 39, 0, 41, 12]
+    assert sorted(i for batch in batches(frames, 10_000, 1.0) for i in batch) == [0, 2, 4, 5]
+    assert list(batches([0, 0], 100, 0.1)) == []
+    assert padding_share([0, 0], 100, 0.1) == 0
+    assert plan([37, 90, 37, 90, 0, 0], 2, 0.1) == (0.0, exactly)
+    assert plan([37, 90, 37, 0], 2, 0.1) == (0.0, exactly)
+    assert plan([37, 90, 0, 0], 2, 0.1) == (0.1, bucket)  # a single candidate is left
+    assert plan([0, 90, 37, 0], 2, 0.1) == (0.1, bucket)
+    assert plan([0, 0, 0, 0], 2, 0.1) == (0.1, bucket)
+
+
 def test_equal_lengths_are_not_padded():
     shared, ragged = [37, 90, 37, 90], [37, 90, 37, 91]
     assert plan(shared, 2, 0.1) == (0.0, exactly)

@@ -1,5 +1,6 @@
 """Loss terms: known answers, one item against a batch, and what each one must and must not hear."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -247,6 +248,19 @@ def test_a_bad_candidate_harms_no_neighbour(terms):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5), name
 
 
+def test_where_nobody_can_be_heard_the_terms_are_numbers(terms):
+    """What all candidates run away from is a little silence, of one frame a token."""
+    refs = [utterance(sentence(ORDER), "a"), utterance(sentence([4, 0]), "b")]
+    made = synthesis([[torch.zeros(1800), torch.zeros(4200)]] * 3)
+    silent = dataclasses.replace(made, audio=dataclasses.replace(made.audio, ok=torch.zeros(3, 2, dtype=torch.bool)))
+    assert silent.seconds == 0
+    assert made.seconds == pytest.approx(3 * 6000 / 24_000)
+    for name, term in terms.items():
+        found = term([term.reference(u) for u in refs], silent)
+        assert found.shape == (3, 2), name
+        assert found.isfinite().all(), name
+
+
 def test_chunks_change_nothing(terms, monkeypatch):
     wavs = crowd(4)
     refs = [utterance(sentence(ORDER), "a"), utterance(sentence([4, 0]), "b")]
@@ -346,8 +360,6 @@ def test_build_makes_only_what_has_weight(monkeypatch, encoder):
 
 
 def test_every_weight_of_the_config_has_its_term():
-    import dataclasses
-
     assert {spec.name for spec in dataclasses.fields(LossConfig)} == set(losses.TERMS)
 
 
@@ -357,6 +369,7 @@ def test_every_weight_of_the_config_has_its_term():
         ({"melody": 1.0}, {}, "Unknown loss term melody"),
         ({"prior": 1.0}, {}, "needs at least 2 stock voices"),
         ({"mimi": 1.0}, {"mimi_model": "no/such/folder"}, "no/such/folder cannot be loaded"),
+        ({"mimi": 1.0}, {}, "needs a Mimi model"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(weights, resources, words):

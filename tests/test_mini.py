@@ -29,7 +29,7 @@ KNOWN_IDS = {";": 1, ".": 4, " ": 16, "A": 24, "ᵊ": 42, "a": 43, "z": 68, "ɡ"
 
 @pytest.fixture(scope="module")
 def model() -> kokoro.KModel:
-    return mini.load()
+    return mini.build_model()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_stock_model_loads_ready_to_infer(model: kokoro.KModel) -> None:
 def test_neither_loading_nor_building_touches_the_global_rng() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    mini.load()
+    mini.build_model()
     mini.architecture()
     mini.voices()
     assert torch.equal(before, torch.get_rng_state())
@@ -97,7 +97,7 @@ def test_a_config_without_widths_gets_the_stock_decoder() -> None:
 def test_missing_assets_name_the_script_that_makes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path)
     with pytest.raises(InputError, match=r"experiments/mini/pretrain\.py"):
-        mini.load()
+        mini.build_model()
     with pytest.raises(InputError, match="voices"):
         mini.voices()
 
@@ -171,7 +171,7 @@ def test_longer_texts_take_longer_and_short_rows_differ(model: kokoro.KModel, pa
 
 def test_disable_complex_speaks_the_same(model: kokoro.KModel, packs: dict[str, torch.Tensor]) -> None:
     pack = packs[next(iter(packs))]
-    pair = [speak(m, pack).audio for m in (model, mini.load(disable_complex=True))]
+    pair = [speak(m, pack).audio for m in (model, mini.build_model(disable_complex=True))]
     assert pair[0].shape == pair[1].shape
     mel, _ = audio.LogMel()(torch.stack(pair), torch.tensor([len(p) for p in pair]))
     assert (mel[0] - mel[1]).abs().mean() < 0.3

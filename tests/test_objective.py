@@ -8,6 +8,8 @@ import torch
 from coconut import losses, style
 from coconut.config import SpaceConfig
 from coconut.data import Utterance
+from coconut.losses import logmel
+from coconut.losses.alignment import dtw
 from coconut.objective import Objective
 from coconut.synthesis import Synthesizer, load_model, stock_voices
 
@@ -106,6 +108,69 @@ def test_the_speaker_of_the_recordings_is_the_nearest(room):
         assert int(found.terms[name].argmin()) == 3, name
         assert found.terms[name][3] < 0.02, name
     assert found.terms["f0"][3] < 0.3
+
+
+def runaway(synth, monkeypatch, *candidates):
+    """Each token of these candidates lasts a thousand times as long."""
+    inner = synth._durations
+
+    def slow(encoded, styles):
+        features, steps = inner(encoded, styles)
+        steps[list(candidates)] *= 1000
+        return features, steps
+
+    monkeypatch.setattr(synth, "_durations", slow)
+
+
+def test_a_runaway_is_infinite_and_no_grid_grows_to_its_length(room, population, monkeypatch):
+    space, usual, terms, spoken = room
+    grids = []
+    monkeypatch.setattr(logmel, "dtw", lambda cost, *rest: (grids.append(cost.shape), dtw(cost, *rest))[1])
+    longest = 3 * max(len(u.audio) for u in spoken) / 24_000
+    clean = Objective(space, Synthesizer(usual.model, seed=0, max_seconds=longest), terms, WEIGHTS)(population, spoken)
+    before = [max(cells) for cells in zip(*grids, strict=True)]
+    grids.clear()
+    synth = Synthesizer(usual.model, seed=0, max_seconds=longest)
+    runaway(synth, monkeypatch, 2)
+    found = Objective(space, synth, terms, WEIGHTS)(population, spoken)
+    keep = [0, 1, 3, 4]
+    assert torch.allclose(found.total[keep], clean.total[keep], rtol=0.01)
+    assert found.total[2] == math.inf
+    for name, value in found.terms.items():
+        assert value[2] == math.inf, name
+        assert value[keep].isfinite().all(), name
+    assert all(max(cells) <= most for cells, most in zip(zip(*grids, strict=True), before, strict=True))
+
+
+def test_where_all_run_away_all_losses_are_infinite(room, population, monkeypatch):
+    space, usual, terms, spoken = room
+    synth = Synthesizer(usual.model, seed=0, max_seconds=10)
+    runaway(synth, monkeypatch, *range(len(population)))
+    objective = Objective(space, synth, terms, WEIGHTS)
+    found = objective(population, spoken)
+    assert (found.total == math.inf).all()
+    assert all((value == math.inf).all() for value in found.terms.values())
+    assert objective.audio_seconds == 0
+    assert objective.syntheses == len(population) * len(spoken)
+
+
+def test_genomes_and_losses_are_float64_on_the_cpu(objective, room, population):
+    narrow, wide = objective(population, room[3][:1]), objective(population.double(), room[3][:1])
+    assert torch.equal(narrow.total, wide.total)
+    for value in (wide.total, *wide.terms.values()):
+        assert value.dtype == torch.float64
+        assert value.device.type == "cpu"
+
+
+def test_a_caller_may_keep_the_references(objective, room, population, monkeypatch):
+    space, synth, terms, spoken = room
+    kept = {}
+    first = Objective(space, synth, terms, WEIGHTS, kept)(population[:1], spoken[:2])
+    assert set(kept) == {(name, u.id) for name in terms for u in spoken[:2]}
+    for term in terms.values():
+        monkeypatch.setattr(term, "reference", lambda _: pytest.fail("computed again"))
+    second = Objective(space, synth, terms, WEIGHTS, references=kept)(population[:1], spoken[:2])
+    assert torch.equal(first.total, second.total)
 
 
 def test_references_are_computed_once_and_spending_is_counted(objective, room, population, monkeypatch):

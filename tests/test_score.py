@@ -82,6 +82,42 @@ def test_a_voice_that_is_not_finite_scores_0_and_harms_no_other(score, voices, b
         assert found[p].score == pytest.approx(clean[p].score, abs=0.3)
 
 
+def test_a_runaway_scores_0_and_harms_no_other(score, voices, monkeypatch):
+    styles = torch.stack([voice.reshape(510, 256)[score.rows] for voice in voices.values()])[:3]
+    synth = Synthesizer(score.synth.model, seed=0, max_seconds=10)
+    beside = Score(None, synth, score.utterances, score.speaker.encoder)
+    clean = beside.styles(styles)
+    inner = synth._durations
+
+    def slow(encoded, style):
+        features, steps = inner(encoded, style)
+        steps[1] *= 1000
+        return features, steps
+
+    monkeypatch.setattr(synth, "_durations", slow)
+    found = beside.styles(styles)
+    assert found[1] == Metrics(0.0, dict.fromkeys(WEIGHTS, 0.0))
+    for p in (0, 2):
+        assert found[p].score == pytest.approx(clean[p].score, abs=0.3)
+    monkeypatch.setattr(synth, "_durations", lambda *args: (lambda x, steps: (x, 1000 * steps))(*inner(*args)))
+    assert {metrics.score for metrics in beside.styles(styles)} == {0.0}
+
+
+def test_genomes_are_float64_on_the_cpu(score):
+    genome = score.space.init().double()
+    assert score(genome) == score(genome.float())
+
+
+def test_the_same_score_within_another_space(score, voices):
+    bare = Score(None, score.synth, score.utterances, score.speaker.encoder)
+    with pytest.raises(ValueError, match="without a style space"):
+        bare(score.space.init())
+    placed = bare.within(score.space)
+    assert placed(score.space.init()) == score(score.space.init())
+    assert placed.refs is bare.refs
+    assert (placed.syntheses, bare.syntheses, bare.space) == (2, 0, None)
+
+
 def test_a_monstrous_style_has_a_finite_score(score):
     found = score.styles(torch.full((1, 2, 256), 1e4))[0]
     assert 0 <= found.score < 30
@@ -97,7 +133,8 @@ def test_the_score_cannot_see_the_losses_weights():
 def test_spending_is_counted(score):
     before = score.syntheses, score.audio_seconds
     score(score.space.init())
-    assert score.syntheses == before[0] + 2
+    assert score.cost == 2
+    assert score.syntheses == before[0] + score.cost
     assert 1 < score.audio_seconds - before[1] < 8
 
 

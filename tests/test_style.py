@@ -81,6 +81,33 @@ def test_raw_logits_of_small_sigma_move_nothing_and_whitened_ones_do():
     assert raw < 0.3 < whitened
 
 
+def test_a_kind_names_the_options_that_only_it_uses():
+    known = {spec.name for spec in dataclasses.fields(SpaceConfig)} - {"kind", "start", "whiten"}
+    assert list(style.KINDS) == KINDS
+    assert {name: kind.settings for name, kind in style.KINDS.items() if kind.settings} == {
+        "pca": ("components", "slopes")
+    }
+    assert set().union(*(kind.settings for kind in style.KINDS.values())) == known
+
+
+def test_a_new_space_is_one_entry(monkeypatch):
+    class Louder(style.Space):
+        dim = 1
+
+        @classmethod
+        def build(cls, stock, config):
+            made = cls()
+            made.start = stock.start_pack
+            return made
+
+        def styles(self, genomes, rows):
+            return self.start[rows] * (1 + genomes[:, None])
+
+    monkeypatch.setitem(style.KINDS, "louder", Louder)
+    s = space("louder", start="v_02")
+    torch.testing.assert_close(s.decode(torch.ones(1, 1))[0], 2 * STOCK["v_02"])
+
+
 def test_build_is_deterministic_and_takes_a_fit_config():
     one, two = space("pca"), style.build(FitConfig(), stock=dict(reversed(STOCK.items())))
     assert torch.equal(one.decode(torch.ones(1, one.dim)), two.decode(torch.ones(1, two.dim)))

@@ -35,11 +35,43 @@ def test_a_file_of_many_voices_wants_a_name(tmp_path):
     path = tmp_path / "voices.bin"  # an npz under the name that kokoro-onnx gives it
     with path.open("wb") as file:
         np.savez(file, a=PACK.numpy(), b=2 * PACK.numpy())
-    with pytest.raises(InputError, match="holds 2 voices"):
+    with pytest.raises(InputError, match="holds 2 voices; choose one by --name: a, b"):
         voicepack.load(path)
     assert torch.equal(voicepack.load(path, "b"), 2 * PACK)
     with pytest.raises(InputError, match="no voice c; it holds a, b"):
         voicepack.load(path, "c")
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "args", "two words", "v.1"])
+def test_a_voice_may_have_any_name_in_an_npz(tmp_path, name):
+    path = voicepack.save(PACK, tmp_path / f"{name}.npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays.files == [name]
+        assert np.array_equal(arrays[name], PACK.numpy())
+    assert torch.equal(voicepack.load(path), PACK)
+    assert torch.equal(voicepack.load(path, name), PACK)
+    assert path.read_bytes() == voicepack.save(PACK, tmp_path / "again" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["pt", "bin"])
+def test_a_file_of_one_voice_has_no_names(tmp_path, suffix):
+    path = voicepack.save(PACK, tmp_path / f"v.{suffix}")
+    with pytest.raises(InputError, match="holds one voice, which has no name; leave out --name x"):
+        voicepack.load(path, "x")
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch):
+    path = voicepack.save(PACK, tmp_path / "v.npz")
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    with pytest.raises(OSError, match="no space"):
+        voicepack.save(2 * PACK, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["v.npz"]
 
 
 def test_older_shapes_are_read(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from coconut.audio.level import SAMPLE_RATE
 from coconut.config import InputError
+from coconut.files import replacing
 
 SILENT = 1e-4  # a recording that never exceeds -80 dBFS holds nothing
 
@@ -55,11 +55,6 @@ def save(path: str | Path, wav: Tensor) -> Path:
     if not bool(torch.isfinite(samples).all()):
         raise ValueError(f"refusing to write NaN or infinite samples to {path}")
     pcm = (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         soundfile.write(temporary, pcm, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -44,13 +44,13 @@ def build(
     *,
     encoder: SpeakerEncoder | None = None,
     stock: Tensor | None = None,
-    mimi_model: str | Path | Any = "kyutai/mimi",
+    mimi_model: str | Path | Any = None,
 ) -> dict[str, Term]:
     """The terms of positive weight, in the order of TERMS; a weight of 0 or None costs nothing.
 
     encoder: shared with other users of speaker embeddings. stock [V, 510, 256]: for `prior`.
-    mimi_model: a MimiModel, a hub name or a folder. Raises InputError for an unknown name or
-    a resource that a term lacks.
+    mimi_model: a MimiModel, a hub name or a folder, for `mimi`. Raises InputError for an unknown name
+    or a resource that a term lacks.
     """
     unknown = sorted(set(weights) - set(TERMS))
     if unknown:

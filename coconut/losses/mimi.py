@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from coconut.audio import HOP, LogMel, mask
+from coconut.audio import HOP, SAMPLE_RATE, LogMel, mask
 from coconut.config import InputError
 from coconut.data import Utterance
-from coconut.losses.alignment import BAND, CELLS, dtw, l1
+from coconut.losses.alignment import BAND, CELLS, dtw, l1, path
 from coconut.losses.synthesis import Synthesis, recording, stacked
 
 SECONDS = 60.0  # padded audio that goes through the encoder at once: about 25 MB per second
@@ -50,12 +50,12 @@ class MimiEncoder:
         self.seanet = getattr(inner, "encoder_seanet", model.encoder)
         self.transformer, self.downsample = inner.encoder_transformer, inner.downsample
         self.size = math.prod(model.config.upsampling_ratios)  # samples of a frame: 960
+        self.dtype = next(model.parameters()).dtype
         self.stride = 1 if self.downsample is None else int(self.downsample.conv.stride[0])
 
-    @torch.no_grad()
     def __call__(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         block = self.size * self.stride
-        wav = pad(wav, (0, -wav.shape[-1] % block))
+        wav = pad(wav.to(self.dtype), (0, -wav.shape[-1] % block))
         hidden = self.seanet(wav[:, None])
         hidden = self.transformer(hidden.transpose(1, 2)).last_hidden_state.transpose(1, 2)
         return hidden, hidden if self.downsample is None else self.downsample(hidden)
@@ -72,8 +72,12 @@ class MimiTerm:
     divided by the recording's variance. `model`: a MimiModel, a hub name or a folder.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", model: Any = "kyutai/mimi", band: float = BAND) -> None:
-        self.encoder = MimiEncoder(load(model) if isinstance(model, str | Path) else model, device)
+    differentiable = True
+
+    def __init__(self, device: torch.device | str = "cpu", model: Any = None, band: float = BAND) -> None:
+        if model is None:
+            raise InputError("The mimi term needs a Mimi model; name one by mimi_model, or set loss.mimi to 0.")
+        self.encoder = MimiEncoder(load_mimi(model) if isinstance(model, str | Path) else model, device)
         self.mel, self.device, self.band = LogMel().to(device), device, band
 
     def reference(self, utterance: Utterance) -> MimiReference:
@@ -90,7 +94,7 @@ class MimiTerm:
 
     def __call__(self, refs: list[MimiReference], syn: Synthesis) -> Tensor:
         wav, _ = syn.speech
-        rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
+        rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
         cells = max(ref.mel.shape[1] for ref in refs) * syn.logmel[0].shape[2]
         rows = min(rows, max(1, CELLS // (4 * cells)))
         index = torch.arange(len(wav), device=wav.device).split(rows)
@@ -105,7 +109,7 @@ class MimiTerm:
         apart = (means - mean).square() + (spreads - spread).square()
         shape = apart.mean(-1) / spread.square().mean(-1).clamp_min(1e-8)
 
-        theirs, count = (x[part] for x in stacked([ref.frames for ref in refs], syn.shape[0]))
+        theirs, count = (x[part] for x in stacked([ref.frames.to(ours) for ref in refs], syn.shape[0]))
         variance = torch.stack([ref.variance for ref in refs])[part % len(refs)]
         inside = mask(count, theirs.shape[-1])[:, None]
         centre = (theirs * inside).sum(-1, keepdim=True) / count[:, None, None]  # keeps cdist's matmul exact
@@ -113,10 +117,20 @@ class MimiTerm:
         distance = distance / (2 * theirs.shape[1] * variance)[:, None, None]
         distance = distance.masked_fill(~inside.transpose(1, 2), math.inf)
         nearest = -max_pool2d(-distance, (5, 1), 1, (2, 0))  # of the starts within 10 ms
-        mel, frames = (x[part] for x in stacked([ref.mel for ref in refs], syn.shape[0]))
-        other, others = (x[part] for x in syn.logmel)
-        carried = self._along(nearest, count, lens, mel.shape[-1], other.shape[-1])
-        return TEMPORAL * dtw(l1(mel, other), frames, others, self.band, carried)[1] + (1 - TEMPORAL) * shape
+        other, others = (x[part].detach() for x in syn.logmel)
+        mel, frames = (x[part] for x in stacked([ref.mel.to(other) for ref in refs], syn.shape[0]))
+        carried, cost = self._along(nearest, count, lens, mel.shape[-1], other.shape[-1]), l1(mel, other)
+        if carried.requires_grad:
+            sizes = enumerate(zip(frames.tolist(), others.tolist(), strict=True))
+            time = torch.stack([self._taped(cost[b, :n, :m], carried[b]) for b, (n, m) in sizes])
+        else:
+            time = dtw(cost, frames, others, self.band, carried)[1]
+        return TEMPORAL * time + (1 - TEMPORAL) * shape
+
+    def _taped(self, cost: Tensor, carried: Tensor) -> Tensor:
+        """Mean of `carried` along the best path through cost [N, M] of one item, which has no gradient."""
+        i, j, weights = path(cost, self.band)
+        return (carried[i, j] * weights).sum()
 
     def _along(self, distance: Tensor, count: Tensor, lens: Tensor, rows: int, columns: int) -> Tensor:
         """[B, rows, columns] the distance for the recording at sample 300 i, the candidate at 300 j.
@@ -144,7 +158,7 @@ class MimiTerm:
         return frames, mean, power.clamp_min(1e-12).sqrt()
 
 
-def load(name: str | Path) -> Any:
+def load_mimi(name: str | Path) -> Any:
     """A MimiModel from the hub or a folder; InputError in one sentence when it cannot be had."""
     from transformers import MimiModel
 

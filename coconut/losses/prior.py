@@ -7,7 +7,8 @@ from torch import Tensor
 
 from coconut.config import InputError
 from coconut.data import Utterance
-from coconut.losses.synthesis import Synthesis
+from coconut.losses.synthesis import Synthesis, narrow
+from coconut.voicepack import STYLE
 
 
 class PriorTerm:
@@ -18,10 +19,12 @@ class PriorTerm:
     stock voices agree do not outweigh all others.
     """
 
+    differentiable = True
+
     def __init__(self, device: torch.device | str = "cpu", stock: Tensor | None = None) -> None:
         if stock is None or len(stock) < 2:
             raise InputError("The prior term needs at least 2 stock voices; set loss.prior to 0.")
-        stock = stock.reshape(len(stock), -1, 256).to(device, torch.float32)
+        stock = stock.reshape(len(stock), -1, STYLE).to(device, torch.float32)
         self.mean = stock.mean(0)
         spread = stock.mean(1).std(0)
         self.spread = spread.clamp_min(0.1 * float(spread.median())).clamp_min(1e-6)
@@ -31,4 +34,4 @@ class PriorTerm:
 
     def __call__(self, refs: list[None], syn: Synthesis) -> Tensor:
         mean = self.mean[syn.rows.to(self.mean.device)]
-        return ((syn.styles.to(mean) - mean) / self.spread).square().mean(-1)
+        return ((narrow(syn.styles).to(mean.device) - mean) / self.spread).square().mean(-1)

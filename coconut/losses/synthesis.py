@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from coconut.audio import LogMel, speech
+from coconut.audio import SAMPLE_RATE, LogMel, speech
 from coconut.data import Utterance
 from coconut.losses.ge2e import SpeakerEncoder
 from coconut.synthesis import Audio, Prosody, Script, Synthesizer
+from coconut.synthesis.gradient import Tape
 
 SECONDS = 240.0  # padded audio whose spectra are held at once
 
@@ -23,13 +24,15 @@ class Synthesis:
     """P candidates speaking U utterances.
 
     styles [P, U, 256]; rows [U]: the voicepack row of each utterance. Features are flat over
-    B = P U items, item b being candidate b // U and utterance b % U.
+    B = P U items, item b being candidate b // U and utterance b % U. On a tape, which is where it came
+    from `taped`, soft [P, U] are the frames before they are rounded.
     """
 
     audio: Audio
     prosody: Prosody
     styles: Tensor
     rows: Tensor
+    soft: Tensor | None = None
     _embeddings: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -38,21 +41,32 @@ class Synthesis:
         prosody = synth.prosody(script, styles)
         return cls(synth.decode(script, prosody, styles), prosody, styles, script.rows)
 
+    @classmethod
+    def taped(cls, tape: Tape, script: Script, styles: Tensor) -> Synthesis:
+        """The same with a gradient with regard to styles [P, U, 256]."""
+        found = tape(script, styles)
+        return cls(found.audio, found.prosody, styles, script.rows, found.soft)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(P, U)."""
         return self.audio.lens.shape[0], self.audio.lens.shape[1]
 
+    @property
+    def seconds(self) -> float:
+        """Of audio that was made."""
+        return float((self.audio.lens * self.audio.ok).sum()) / SAMPLE_RATE
+
     @cached_property
     def ok(self) -> Tensor:
-        """[P, U] true where style and audio are finite."""
+        """[P, U] true where style and audio are finite, and the speech not endless."""
         finite = self.audio.wav.isfinite().all(-1) & self.styles.isfinite().all(-1).to(self.audio.wav.device)
         return self.audio.ok & finite
 
     @cached_property
     def speech(self) -> tuple[Tensor, Tensor]:
         """(wav [B, T], lens [B]): float32, without silence at the ends, at one level; zeros where not ok."""
-        wav = self.audio.wav.float().masked_fill(~self.ok.unsqueeze(-1), 0)
+        wav = narrow(self.audio.wav).masked_fill(~self.ok.unsqueeze(-1), 0)
         return speech(wav.flatten(0, 1), self.audio.lens.flatten())
 
     @cached_property
@@ -74,9 +88,14 @@ def _logmel(device: torch.device) -> LogMel:
     return LogMel().to(device)
 
 
+def narrow(x: Tensor) -> Tensor:
+    """x in float32; on a tape it keeps its precision."""
+    return x if x.requires_grad else x.float()
+
+
 def chunked(function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor) -> Tensor:
     """function(wav [B, T], lens [B]) in parts of at most SECONDS of padded audio."""
-    rows = max(1, int(SECONDS * 24_000 / max(1, wav.shape[-1])))
+    rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
     parts = zip(wav.split(rows), lens.split(rows), strict=True)
     return torch.cat([function(part, size) for part, size in parts])
 

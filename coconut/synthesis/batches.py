@@ -25,12 +25,12 @@ def exactly(frames: int) -> int:
 def batches(
     frames: Sequence[int], budget: int, waste: float, room: Callable[[int], int] = bucket
 ) -> Iterator[list[int]]:
-    """Indices of items, longest first, in batches of neighbours.
+    """Indices of items, longest first, in batches of neighbours. Items of 0 frames are left out.
 
     A batch padded to the `room` of its longest item holds at most `budget` frames, or a single item,
     and at most a share `waste` of it is padding to that item's own length.
     """
-    order = sorted(range(len(frames)), key=lambda i: -frames[i])
+    order = sorted((i for i, n in enumerate(frames) if n), key=lambda i: -frames[i])
     batch: list[int] = []
     for i in order:
         if batch:
@@ -44,8 +44,13 @@ def batches(
 
 
 def plan(frames: Sequence[int], texts: int, waste: float) -> tuple[float, Callable[[int], int]]:
-    """waste and room for the items of a population, [P, texts] in a row: none where all P share their lengths."""
-    shared = len(frames) > texts and list(frames) == list(frames[:texts]) * (len(frames) // texts)
+    """waste and room for the items of a population, [P, texts] in a row: none where candidates share their lengths.
+
+    Items of 0 frames, which are not computed, have no say.
+    """
+    lengths = [set(frames[u::texts]) - {0} for u in range(texts)]
+    several = sum(n > 0 for n in frames) > sum(map(len, lengths))
+    shared = several and all(len(found) <= 1 for found in lengths)
     return (0.0, exactly) if shared else (waste, bucket)
 
 

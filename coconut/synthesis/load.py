@@ -16,11 +16,11 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from torch import Tensor
 
-from coconut.config import InputError
+from coconut.config import EMBEDDED, InputError
 from coconut.prior import Prior
 from coconut.synthesis import mini
+from coconut.voicepack import ROWS, STYLE
 
-ROWS = 510
 PARTS = ("bert", "bert_encoder", "predictor", "text_encoder", "decoder")
 CONFIG_KEYS = ("vocab", "n_token", "hidden_dim", "style_dim", "n_layer", "n_mels", "max_dur", "istftnet", "plbert")
 # Weights that a complete checkpoint may lack: fixed transforms, norms that are the identity unless
@@ -34,8 +34,8 @@ def load_model(name: str, device: str | torch.device = "cpu", disable_complex: b
     name: `mini`, a hub repository such as `hexgrad/Kokoro-82M`, or a folder with config.json, one
     *.pth and voices/*.pt. Raises InputError, in a sentence, where it cannot be had or is damaged.
     """
-    if name == mini.REPO_ID:
-        model = mini.load(disable_complex=disable_complex)
+    if name == EMBEDDED:
+        model = mini.build_model(disable_complex=disable_complex)
     else:
         config, weights = _folder_files(Path(name)) if Path(name).is_dir() else _hub_files(name)
         model = _build(_read_config(config), weights, disable_complex)
@@ -49,7 +49,7 @@ def load_model(name: str, device: str | torch.device = "cpu", disable_complex: b
 def stock_voices(model: Any) -> dict[str, Tensor]:
     """{name: voicepack [510, 1, 256] float32 on the CPU}, sorted by name, of a model from `load_model`."""
     name = model.repo_id
-    if name == mini.REPO_ID:
+    if name == EMBEDDED:
         return mini.voices()
     folder = Path(name) if Path(name).is_dir() else _hub_voices(name)
     files = sorted((folder / "voices").glob("*.pt"))
@@ -60,14 +60,14 @@ def stock_voices(model: Any) -> dict[str, Tensor]:
 
 def style_prior(model: Any) -> Prior | None:
     """What is shipped about where the stock voices of the model lie; None: to be computed from them."""
-    return mini.prior() if model.repo_id == mini.REPO_ID else None
+    return mini.prior() if model.repo_id == EMBEDDED else None
 
 
 def _read_voice(file: Path) -> Tensor:
     pack = _torch_load(file)
-    if not isinstance(pack, Tensor) or pack.ndim != 3 or len(pack) < ROWS or pack.shape[1:] != (1, 256):
+    if not isinstance(pack, Tensor) or pack.ndim != 3 or len(pack) < ROWS or pack.shape[1:] != (1, STYLE):
         shape = list(pack.shape) if isinstance(pack, Tensor) else type(pack).__name__
-        raise InputError(f"{file} is not a voicepack of shape [510, 1, 256], but {shape}: remove or replace it.")
+        raise InputError(f"{file} is not a voicepack of shape [{ROWS}, 1, {STYLE}], but {shape}: remove or replace it.")
     if not pack.isfinite().all():
         raise InputError(f"{file} has values that are not finite: remove or replace it.")
     return pack[:ROWS].float()
@@ -85,7 +85,9 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
 
 def _hub_files(name: str) -> tuple[Path, Path]:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith((".", "/")):
-        raise InputError(f"There is no model {name!r}: give mini, a hub name such as hexgrad/Kokoro-82M, or a folder.")
+        raise InputError(
+            f"There is no model {name!r}: give {EMBEDDED}, a hub name such as hexgrad/Kokoro-82M, or a folder."
+        )
     known = kokoro.KModel.MODEL_NAMES
     if name not in known:
         raise InputError(
@@ -108,7 +110,7 @@ def _fetch(name: str, download: Any) -> str:
     except (HfHubHTTPError, OSError) as error:  # offline mode and connection errors are OSErrors
         raise InputError(
             f"{name} cannot be had from the hub ({type(error).__name__}): download it where the hub is in reach "
-            "and pass the folder, or use --model mini."
+            f"and pass the folder, or use --model {EMBEDDED}."
         ) from error
 
 

@@ -4,7 +4,7 @@ Stock `kokoro.KModel` takes every width from its config but the decoder's, which
 hard-codes. `MiniDecoder` has an `__init__` with narrower layers and inherits everything else, so the
 stock forward pass, and whatever is written against it, runs unchanged.
 
-`experiments/pretrain_mini.py` trains the weights on speech synthesised by espeak-ng and writes the assets:
+`experiments/mini/pretrain.py` trains the weights on speech synthesised by espeak-ng and writes the assets:
 `mini.safetensors` (float16), `voices.safetensors` (`base` [V, 256], `slope` [V, 256], `profile` [510];
 voice v is `base[v] + profile[:, None] * slope[v]`), `voices.json` (the cards) and
 `prior.safetensors` (`coconut.prior`).
@@ -27,10 +27,10 @@ from kokoro.istftnet import AdainResBlk1d, Decoder, Generator
 from torch import Tensor, nn
 from torch.nn.utils import weight_norm
 
-from coconut.config import InputError
+from coconut.config import EMBEDDED, InputError
 from coconut.prior import Prior
 
-REPO_ID = "mini"
+REPO_ID = EMBEDDED
 PARTS = ("bert", "bert_encoder", "predictor", "text_encoder", "decoder")
 
 # The symbols of hexgrad/Kokoro-82M, config.json: first id of a run -> the symbols of the run.
@@ -165,7 +165,7 @@ def architecture(config: dict[str, Any] | None = None, disable_complex: bool = F
             kokoro.model.Decoder = stock
 
 
-def load(disable_complex: bool = False) -> kokoro.model.KModel:
+def build_model(disable_complex: bool = False) -> kokoro.model.KModel:
     """The trained model: evaluation mode, float32, no gradients. Raises InputError where assets are missing."""
     model = architecture(disable_complex=disable_complex)
     weights = safetensors.torch.load(_read("mini.safetensors"))
@@ -196,7 +196,7 @@ def cards() -> list[dict[str, Any]]:
     return found
 
 
-_REMEDY = "run `python experiments/pretrain_mini.py` to make it."
+_REMEDY = "run `python experiments/mini/pretrain.py` to make it."
 
 
 def _read(name: str) -> bytes:

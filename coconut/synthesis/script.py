@@ -13,8 +13,8 @@ from torch import Tensor
 
 from coconut.config import InputError
 from coconut.synthesis.source import UnitNoise
+from coconut.voicepack import ROWS
 
-ROWS = 510
 KEPT_TEXTS = 512
 
 

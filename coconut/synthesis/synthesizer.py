@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coconut.audio import SAMPLE_RATE
 from coconut.config import InputError
 from coconut.synthesis import workers
 from coconut.synthesis.acoustics import Acoustics
@@ -25,8 +26,8 @@ from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.script import Script, TextEncoder
+from coconut.voicepack import ACOUSTIC, PROSODY, STYLE
 
-SAMPLE_RATE = 24_000
 WASTE = 0.1  # the shortest item of a batch is at most this much shorter than the longest
 PITCH_WASTE = 0.2
 SLICE_TOKENS = 1 << 16  # of the prosody half, at once
@@ -38,6 +39,7 @@ class Prosody:
 
     durations [P, U, S] long, frames, 0 in padding; F0 (Hz) and energy [P, U, 2T], 0 past the end;
     frames [P, U] long; ok [P, U] bool: false where the style was not finite, or its speech endless.
+    Such an item lasts one frame a token, fewer than any other voice takes, with F0 and energy 0.
     """
 
     durations: Tensor
@@ -51,7 +53,8 @@ class Prosody:
 class Audio:
     """wav [P, U, T] at 24 kHz, 0 past the end; lens [P, U] in samples.
 
-    ok [P, U] bool: false where the style or the waveform was not finite; wav is 0 there.
+    ok [P, U] bool: false where the style or the waveform was not finite, or the speech endless; wav is
+    0 there.
     """
 
     wav: Tensor
@@ -64,8 +67,9 @@ class Synthesizer:
 
     The model's weights are read once, here: make a new Synthesizer after changing them. `seed` is
     that of the source noise, which is the same for all candidates. `precision` is `exact` or `fast`
-    (precision.py); the attribute says which is really used. A candidate that takes longer than
-    `max_seconds` over one text is not ok. Raises InputError for an unknown precision.
+    (precision.py); the attribute says which is really used. A candidate that would take longer than
+    `max_seconds` over one text is not ok: nothing of it is computed beyond its durations, and nothing
+    grows to its length. Raises InputError for an unknown precision.
     """
 
     def __init__(self, model: Any, seed: int = 0, precision: str = "exact", max_seconds: float = 120.0) -> None:
@@ -103,14 +107,14 @@ class Synthesizer:
         self._warm_up()
         styles, ok = self._checked(script, styles)
         popsize = len(styles)
-        style = styles[..., 128:]
-        if popsize > 1 and torch.equal(style, style[:1].expand_as(style)):
-            style = style[:1]
+        style = styles[..., PROSODY]
+        if popsize > 1 and _alike(style) and _alike(ok):
+            style, ok = style[:1], ok[:1]
         slices = max(1, SLICE_TOKENS // (len(script) * max(script.lengths)))
         with tensor_cores(self.device, False):
-            parts = [self._prosody(script, some) for some in style.split(slices)]
+            parts = [self._prosody(script, *some) for some in zip(style.split(slices), ok.split(slices), strict=True)]
         longest = max(part.F0.shape[-1] for part in parts)
-        durations, frames, endless = (
+        durations, frames, ok = (
             torch.cat([getattr(part, name) for part in parts]).expand(popsize, *[-1] * n)
             for name, n in (("durations", 2), ("frames", 1), ("ok", 1))
         )
@@ -118,10 +122,10 @@ class Synthesizer:
             torch.cat([F.pad(x, (0, longest - x.shape[-1])) for x in xs]).expand(popsize, -1, -1)
             for xs in ([part.F0 for part in parts], [part.energy for part in parts])
         )
-        return Prosody(durations, f0, energy, frames, ok & endless)
+        return Prosody(durations, f0, energy, frames, ok)
 
-    def _prosody(self, script: Script, style: Tensor) -> Prosody:
-        """style [P, U, 128], for as many candidates as memory holds."""
+    def _prosody(self, script: Script, style: Tensor, ok: Tensor) -> Prosody:
+        """style [P, U, 128] and which of them to speak [P, U], for as many candidates as memory holds."""
         tokens = max(script.lengths)
 
         def timed(u: int) -> tuple[Tensor, Tensor]:
@@ -131,17 +135,17 @@ class Synthesizer:
 
         features, durations = zip(*workers.each(timed, range(len(script)), self.device), strict=True)
         steps = torch.stack(durations, 1)  # [P, U, S]
-        endless = steps.sum(-1) > self.max_frames
-        steps = torch.where(endless[..., None], steps.clamp_max(1), steps)
-        frames = steps.sum(-1)
-        f0, energy = self._pitch(torch.stack(features, 1), steps, frames.flatten().tolist(), style)
-        return Prosody(steps, f0, energy, frames, ~endless)
+        ok = ok & (steps.sum(-1) <= self.max_frames)
+        steps = torch.where(ok[..., None], steps, steps.clamp_max(1))
+        f0, energy = self._pitch(torch.stack(features, 1), steps, ok, style)
+        return Prosody(steps, f0, energy, steps.sum(-1), ok)
 
-    def _pitch(self, features: Tensor, steps: Tensor, counts: list[int], style: Tensor) -> tuple[Tensor, Tensor]:
-        """features [P, U, S, H], steps [P, U, S] -> F0 and energy [P, U, 2T]."""
+    def _pitch(self, features: Tensor, steps: Tensor, ok: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """features [P, U, S, H], steps [P, U, S] -> F0 and energy [P, U, 2T], 0 where not ok."""
         shape = steps.shape[:2]
         features, steps, style = (x.flatten(0, 1) for x in (features, steps, style))
-        width = 2 * max(counts)
+        counts, longest = _counts(steps.sum(-1), ok.flatten())
+        width = 2 * longest
         out = style.new_zeros(2, len(counts), width)
 
         def work(batch: list[int]) -> None:
@@ -162,14 +166,13 @@ class Synthesizer:
         styles, ok = self._checked(script, styles)
         shape, texts = ok.shape, len(script)
         ok = (ok & prosody.ok).flatten()
-        counts = prosody.frames.flatten().tolist()
-        width = max(counts) * self.samples_per_frame
-        spare = 2 * (bucket(max(counts)) - max(counts))
+        counts, longest = _counts(prosody.frames.flatten(), ok)
+        width, widest = longest * self.samples_per_frame, bucket(max(counts))
+        spare = max(0, 2 * widest - prosody.F0.shape[-1])
         f0, energy = (F.pad(x, (0, spare)).flatten(0, 1) for x in (prosody.F0, prosody.energy))
         styles, steps = styles.flatten(0, 1), prosody.durations.flatten(0, 1)
         table = nn.utils.rnn.pad_sequence([text.acoustic for text in script.texts], batch_first=True)
-        longest = bucket(max(counts)) * self.samples_per_frame
-        noise = torch.stack([script.noise(u, longest) for u in range(texts)])
+        noise = torch.stack([script.noise(u, widest * self.samples_per_frame) for u in range(texts)])
         wav = styles.new_zeros(len(counts), width)
         waste, room = plan(counts, texts, WASTE)
 
@@ -179,7 +182,7 @@ class Synthesizer:
             text = table[(rows % texts)[:, None], align(steps[rows], total)]
             hiss = noise[rows % texts, : total * self.samples_per_frame]
             pitch, loud = f0[rows, : 2 * total], energy[rows, : 2 * total]
-            wave = self._acoustics(text, pitch, loud, styles[rows, :128], hiss, lengths)
+            wave = self._acoustics(text, pitch, loud, styles[rows, ACOUSTIC], hiss, lengths)
             lengths.times(self.samples_per_frame).blank_(wave[..., None])
             ok[rows] &= wave.sum(-1).isfinite()
             wav[rows, : wave.shape[1]] = wave[:, :width]
@@ -212,7 +215,7 @@ class Synthesizer:
                 zeros = torch.zeros(len(lengths), frames, hidden, device=self.device, dtype=self.dtype)
                 curve = zeros.new_zeros(len(lengths), 2 * frames)
                 noise = zeros.new_zeros(len(lengths), frames * self.samples_per_frame)
-                style = zeros.new_zeros(len(lengths), 128)
+                style = zeros.new_zeros(len(lengths), STYLE // 2)
                 self._acoustics(zeros, curve, curve, style, noise, Lengths(lengths, self.device))
 
         with tensor_cores(self.device, self.precision == "fast"):
@@ -224,11 +227,23 @@ class Synthesizer:
 
     def _checked(self, script: Script, styles: Tensor) -> tuple[Tensor, Tensor]:
         """Styles in the model's dtype, zeros for those that are not finite, and which were: [P, U]."""
-        if styles.ndim != 3 or styles.shape[1] != len(script) or styles.shape[2] != 256:
+        if styles.ndim != 3 or styles.shape[1] != len(script) or styles.shape[2] != STYLE:
             raise InputError(
-                f"styles must be [candidates, {len(script)} texts, 256], not {list(styles.shape)}: "
+                f"styles must be [candidates, {len(script)} texts, {STYLE}], not {list(styles.shape)}: "
                 "one row of the voicepack for every text."
             )
         styles = styles.detach().to(self.device, self.dtype)
         ok = styles.isfinite().all(-1)
         return styles.masked_fill(~ok[..., None], 0.0), ok
+
+
+def _alike(x: Tensor) -> bool:
+    """Whether all candidates of x [P, ...] are equal."""
+    return torch.equal(x, x[:1].expand_as(x))
+
+
+def _counts(frames: Tensor, ok: Tensor) -> tuple[list[int], int]:
+    """How many frames of each item [B] to compute, 0 where not ok; and the longest item, ok or not."""
+    kept, longest = frames.masked_fill(~ok, 0), frames.max()[None]
+    *counts, last = torch.cat([kept, longest]).tolist()
+    return counts, last
