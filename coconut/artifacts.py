@@ -4,10 +4,11 @@
     target_*.wav   held-out recordings
     start_*.wav    the same texts in the voice the search began with
     voice_*.wav    the same texts in the fitted voice
-    train.png      score, loss and sigma against generation; best and stop marked
-    config.json    the resolved settings
+    train.png      score, loss and sigma against syntheses; best and stop marked
+    config.json    the settled settings
     steps.jsonl    one line per generation
     state.pt       what resumes the fit
+    result.json    score and test score of the voice and of the nearest stock voice
 
 Every file is written to a temporary name and renamed.
 """
@@ -15,8 +16,7 @@ Every file is written to a temporary name and renamed.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from coconut import audio, voicepack
-from coconut.build import Fitting
+from coconut.build import Fitting, hear_test
 from coconut.config import FitConfig, InputError, to_dict
-from coconut.fit import Best, Step
+from coconut.files import replacing, write_text
+from coconut.fit import Best
 
 Row = dict[str, Any]
 
@@ -47,7 +48,7 @@ def write(folder: Path, fitting: Fitting, rows: Sequence[Row], best: Best, stop:
     paths.append(export(pack, folder / "voice.pt", limit=roughness_limit(fitting.voices)))
     start = fitting.voicepack(fitting.space.init())
     paths += speak_heldout(folder, fitting, {"start": start, "voice": pack})
-    for index, utterance in enumerate(fitting.dataset.heldout):
+    for index, utterance in enumerate(fitting.job.heldout):
         paths.append(audio.save(folder / f"target_{index}.wav", utterance.audio))
     return {path.name: path for path in paths}
 
@@ -70,10 +71,10 @@ def roughness_limit(voices: dict[str, Tensor]) -> float:
 
 def speak_heldout(folder: Path, fitting: Fitting, packs: dict[str, Tensor]) -> list[Path]:
     """Held-out texts spoken by each named voicepack, as NAME_0.wav, NAME_1.wav, ..."""
-    utterances = fitting.dataset.heldout
+    utterances = fitting.job.heldout
     script = fitting.synth.prepare([utterance.phonemes for utterance in utterances])
     stacked = torch.stack([pack.reshape(voicepack.ROWS, voicepack.STYLE) for pack in packs.values()])
-    styles = stacked.to(fitting.config.device)[:, script.rows]
+    styles = stacked[:, script.rows]
     spoken = fitting.synth(script, styles)
     paths = []
     for p, name in enumerate(packs):
@@ -85,39 +86,45 @@ def speak_heldout(folder: Path, fitting: Fitting, packs: dict[str, Tensor]) -> l
 
 def write_config(folder: Path, config: FitConfig) -> Path:
     """config.json: the nested settings, readable by `from_dict` and `coconut fit --config`."""
-    return _replace(folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+    return write_text(folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+
+
+def write_result(folder: Path, fitting: Fitting, best: Best, stop: str) -> tuple[Path, dict[str, Any]]:
+    """result.json, for a fit that is over: its voice and the nearest stock voice on the test utterances.
+
+    This is the one time the test is heard; `test_score` is null where there are too few recordings for one.
+    """
+    nearest = fitting.job.nearest
+    voices = {"voice": (fitting.voicepack(best.genome), best.score)}
+    if nearest:
+        voices["nearest"] = (fitting.voices[nearest.name], nearest.score)
+    result: dict[str, Any] = {"stop": stop, "generation": best.generation, "job": fitting.job.hash}
+    for name, (pack, score) in voices.items():
+        heard = hear_test(fitting.job, pack, fitting.config)
+        result[name] = {"score": score, "test_score": heard.score if heard else None}
+        result[name] |= {"test_parts": heard.parts if heard else {}}
+    if nearest:
+        result["nearest"]["name"] = nearest.name
+    return write_text(folder / "result.json", json.dumps(result, indent=2) + "\n"), result
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> Path:
     """steps.jsonl, anew."""
-    return _replace(folder / "steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return write_text(folder / "steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def append_row(folder: Path, row: Row) -> None:
-    """Add one line to steps.jsonl; a line cut short by a crash is dropped by `read_rows`."""
-    with (folder / "steps.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def read_rows(folder: Path, until: int) -> list[Row]:
-    """The rows of steps.jsonl up to generation `until`, the last of a generation winning."""
-    rows: dict[int, Row] = {}
+def read_rows(folder: Path, until: int | None = None) -> list[Row]:
+    """The rows of steps.jsonl, up to generation `until` where it is given."""
     path = folder / "steps.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut short by a crash; its generation is run again
-        rows[int(row["generation"])] = row
-    return [rows[generation] for generation in sorted(rows) if generation <= until]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return [row for row in rows if until is None or row["generation"] <= until]
 
 
-def save_state(folder: Path, step: Step) -> Path:
-    """state.pt, replaced in one move."""
-    path, temporary = folder / "state.pt", folder / f".state.{os.getpid()}.tmp"
-    torch.save(step.state(), temporary)
-    os.replace(temporary, path)
-    return path
+def save_state(folder: Path, state: dict[str, Any]) -> Path:
+    """state.pt, what `step.state()` gave, replaced in one move."""
+    with replacing(folder / "state.pt") as temporary:
+        torch.save(state, temporary)
+    return folder / "state.pt"
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -133,16 +140,18 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 
 def plot(folder: Path, rows: Sequence[Row], stop: str) -> Path:
-    """train.png: held-out score, losses and sigma against generation."""
+    """train.png: held-out score, losses and sigma against syntheses."""
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(8, 8), layout="constrained")
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 1.2])
         _plot_score(top, rows, stop)
         _plot_losses(middle, rows)
         _line(bottom, rows, "sigma", "sigma", color="tab:purple")
-        bottom.set(xlabel="generation", ylabel="sigma", ylim=(0, None))
+        bottom.set(xlabel="syntheses (candidates x utterances)", ylabel="sigma", ylim=(0, None))
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _replace_with(folder / "train.png", lambda path: figure.savefig(path, dpi=110, format="png"))
+        with replacing(folder / "train.png") as temporary:
+            figure.savefig(temporary, dpi=110, format="png")
+    return folder / "train.png"
 
 
 def _plot_score(axes: Axes, rows: Sequence[Row], stop: str) -> None:
@@ -150,8 +159,9 @@ def _plot_score(axes: Axes, rows: Sequence[Row], stop: str) -> None:
     _line(axes, rows, "best_score", "best so far", color="tab:green", drawstyle="steps-post", alpha=0.6)
     last = rows[-1]
     axes.axhline(rows[0]["score"], color="0.6", lw=0.8, ls=":", label="start voice")
-    axes.plot(last["best_generation"], last["best_score"], "*", ms=13, color="tab:green", label="kept voice")
-    axes.axvline(last["generation"], color="tab:red", lw=1, ls="--", label=f"stopped: {stop}")
+    peak = next(row["syntheses"] for row in rows if row["generation"] == last["best_generation"])
+    axes.plot(peak, last["best_score"], "*", ms=13, color="tab:green", label="kept voice")
+    axes.axvline(last["syntheses"], color="tab:red", lw=1, ls="--", label=f"stopped: {stop}")
     axes.set(ylabel="held-out score (0-100)", title=_title(rows))
     axes.legend(loc="best", frameon=False, ncols=2)
 
@@ -171,20 +181,6 @@ def _plot_losses(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _line(axes: Axes, rows: Sequence[Row], name: str, label: str, **style: Any) -> None:
-    points = [(row["generation"], row[name]) for row in rows if name in row]
+    points = [(row["syntheses"], row[name]) for row in rows if name in row]
     if points:
         axes.plot(*zip(*points, strict=True), label=label, **style)
-
-
-def _replace(path: Path, text: str) -> Path:
-    return _replace_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _replace_with(path: Path, write: Callable[[Path], object]) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -1,4 +1,4 @@
-"""The `coconut` command: fit, speak, voices, export, doctor.
+"""The `coconut` command: fit, sweep, speak, voices, export, doctor.
 
 Bad input ends with one sentence on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -6,8 +6,6 @@ Bad input ends with one sentence on stderr and exit code 2; Ctrl-C with 130.
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 import time
 import warnings
@@ -16,25 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from coconut.config import InputError
-from coconut.options import Parser, add_config_options, config_from_args, overrides, parse, read_config
+from coconut.config import EMBEDDED, InputError, flatten, from_dict
+from coconut.options import Parser, add_config_options, config_from_args, model_of, overrides, parse
+from coconut.quiet import quiet
+from coconut.sweep import command as sweep
 
 if TYPE_CHECKING:
-    from coconut.build import Fitting
-    from coconut.fit import Best
+    from coconut.trial import Row, Trial
 
 console = Console(soft_wrap=True, highlight=False)
-State = dict[str, Any]
-Rows = list[dict[str, float]]
+JOB = "job"
+RESUMABLE = {"budget", "generations", "device"}  # settings that may change with --resume
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    _quiet()
-    parser = _parser()
+    quiet()
+    parser = _parser(model_of(argv))
     try:
         args = parse(parser, argv)
         code: int = args.run(args)
@@ -43,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"coconut: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("coconut: interrupted.", file=sys.stderr)
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(model: str) -> argparse.ArgumentParser:
     parser = Parser(prog="coconut", description="Find a Kokoro voice that sounds like a given speaker.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _fit_parser(commands.add_parser("fit", help="fit a voice to recordings"))
+    _fit_parser(commands.add_parser("fit", help="fit a voice to recordings"), model)
+    sweep.add_parser(commands, model)
     _speak_parser(commands.add_parser("speak", help="speak a text in a voice, to a wav"))
     _voices_parser(commands.add_parser("voices", help="list the stock voices of a model"))
     _export_parser(commands.add_parser("export", help="write a voice as .pt, .npz or .bin for other players"))
@@ -58,118 +57,146 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fit_parser(parser: argparse.ArgumentParser) -> None:
+def _fit_parser(parser: argparse.ArgumentParser, model: str) -> None:
     parser.add_argument("--out", type=Path, help="folder for the results (default: runs/fit-DATE-TIME)")
     parser.add_argument("--resume", action="store_true", help="go on with the fit in --out")
-    add_config_options(parser)
+    add_config_options(parser, model)
     parser.set_defaults(run=fit_command)
 
 
 def fit_command(args: argparse.Namespace) -> int:
     """`coconut fit`: run or resume one fit and write its folder."""
-    from coconut import artifacts, build
+    from coconut import artifacts
 
     folder: Path = args.out or Path("runs") / time.strftime("fit-%Y%m%d-%H%M%S")
-    state = _claim(args, folder)
-    base = read_config(folder / "config.json") if state else None
-    config = config_from_args(args, base)
-    with console.status("loading the model, the recordings and the nearest stock voice"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of them is in the notes
-        fitting = build.wire(config)
-    for note in fitting.notes:
-        console.print(f"[dim]{note}[/]")
-    _introduce(fitting)
-    folder.mkdir(parents=True, exist_ok=True)
-    artifacts.write_config(folder, fitting.config)
-    rows = artifacts.read_rows(folder, state["generation"]) if state else []
-    artifacts.write_rows(folder, rows)
+    trial = _resumed(args, folder) if args.resume else _fresh(args, folder)
     try:
-        best, stop = _run(fitting, folder, state, rows)
+        _run(trial, folder)
     except KeyboardInterrupt:
+        trial.save(folder)
         console.print(f"Stopped by hand. Go on with: coconut fit --out {folder} --resume")
         raise
     with console.status("speaking the held-out texts"):
-        paths = artifacts.write(folder, fitting, rows, best, stop)
-    _conclude(rows, best, stop, paths["voice.pt"])
+        paths = trial.write(folder)
+        assert trial.best is not None
+        _, result = artifacts.write_result(folder, trial.fitting, trial.best, trial.stop)
+    _conclude(trial, result, paths["voice.pt"])
     return 0
 
 
-def _claim(args: argparse.Namespace, folder: Path) -> State | None:
-    """The saved state to resume, or None for a fresh folder. Nothing of an earlier fit is overwritten."""
+def _fresh(args: argparse.Namespace, folder: Path) -> Trial:
+    """A new fit, its start scored, its job in `folder`. Nothing of an earlier fit is overwritten."""
     from coconut import artifacts
+    from coconut.job import prepare
+    from coconut.trial import Trial
 
-    state = artifacts.load_state(folder)
-    if args.resume and state is None:
-        raise InputError(f"{folder} holds no fit to resume; name its folder with --out, or leave --resume away.")
-    if not args.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; choose another --out, or add --resume to go on with the fit there.")
-    if args.resume and set(overrides(args)) - {"generations", "device"}:
-        raise InputError("--resume keeps the settings of the fit; only --generations and --device may change.")
-    return state if args.resume else None
+    config = config_from_args(args)
+    with console.status("reading the recordings, and ranking the stock voices"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of them is in the notes
+        trial = Trial(prepare(config))
+        trial.advance()
+    for note in trial.job.notes:
+        console.print(f"[dim]{note}[/]")
+    _introduce(trial)
+    trial.job.save(folder / JOB)
+    artifacts.write_config(folder, trial.fitting.config)
+    trial.save(folder)
+    return trial
 
 
-def _introduce(fitting: Fitting) -> None:
-    data, config = fitting.dataset, fitting.config
-    seconds = sum(len(utterance.audio) for utterance in data.fit) / 24000
+def _resumed(args: argparse.Namespace, folder: Path) -> Trial:
+    """The fit in `folder`, as it was saved: neither recordings nor hub are asked again."""
+    from coconut.job import Job, settle
+    from coconut.trial import Trial
+
+    if not (folder / "state.pt").is_file():
+        raise InputError(f"{folder} holds no fit to resume; name its folder with --out, or leave --resume away.")
+    changed = overrides(args)
+    if args.config or set(changed) - RESUMABLE:
+        raise InputError(
+            "--resume keeps the settings of the fit; only --budget, --generations and --device may change."
+        )
+    job = Job.load(folder / JOB)
+    settled = flatten(settle(from_dict(changed, job.config)))
+    trial = Trial(job, {name: settled[name] for name in changed})
+    trial.load(folder)
+    _introduce(trial)
+    return trial
+
+
+def _introduce(trial: Trial) -> None:
+    job, config = trial.job, trial.fitting.config
+    seconds = sum(utterance.seconds for utterance in job.fit)
     console.print(
-        f"{data.source}: {len(data.fit)} utterances to fit ({seconds:.0f} s), {len(data.heldout)} held out. "
-        f"{config.es.kind} in {config.space.kind} ({fitting.space.dim} numbers), from {fitting.start}."
+        f"{config.data}: {len(job.fit)} utterances to fit ({seconds:.0f} s), {len(job.heldout)} held out, "
+        f"{len(job.test)} to test. {config.es.kind} in {config.space.kind} ({trial.fitting.space.dim} numbers), "
+        f"from {config.space.start}."
     )
 
 
-def _run(fitting: Fitting, folder: Path, state: State | None, rows: Rows) -> tuple[Best, str]:
-    """Iterate the fit under a progress bar, logging each step before its state."""
-    from coconut import artifacts
+def _run(trial: Trial, folder: Path) -> None:
+    """Advance under a progress bar that runs over syntheses; state and rows are saved as they are due."""
+    from coconut.fit import progress
 
-    total = fitting.config.generations
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    best = _saved_best(state) if state else None
-    stop = str(state["stop"]) if state else ""
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("fitting", total=total, completed=state["generation"] if state else 0)
-        for step in fitting.steps(state):
-            row = step.row()
-            rows.append(row)
-            artifacts.append_row(folder, row)
-            artifacts.save_state(folder, step)
-            best, stop = step.best, step.stop.value if step.stop else ""
-            line = f"score {row.get('score', float('nan')):.2f}  best {best.score:.2f} at {best.generation}"
-            progress.update(task, completed=step.generation, description=line)
-            if not console.is_terminal and (step.stop or step.generation % 10 == 0):
-                console.print(f"generation {step.generation}/{total}: {line}")
-    assert best is not None  # a fresh fit yields its start at once
-    return best, stop
+    config = trial.fitting.config
+    text, share = TextColumn("{task.description}"), TextColumn("{task.percentage:.0f}%")
+    with Progress(
+        text, BarColumn(), share, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("fitting", total=1.0)
+        bar.update(task, completed=progress(trial.rows[-1], config))
+        while not trial.ended:
+            row = trial.advance()
+            if trial.due:
+                trial.save(folder)
+            bar.update(task, completed=progress(row, config), description=_line(row))
+            if not console.is_terminal and (trial.ended or row["generation"] % 10 == 0):
+                console.print(f"{row['syntheses']:.0f} of {config.budget} syntheses: {_line(row)}")
 
 
-def _saved_best(state: State) -> Best:
-    from coconut.fit import Best
+def _line(row: Row) -> str:
+    best = f"best {row['best_score']:.2f} at generation {row['best_generation']:.0f}"
+    return f"generation {row['generation']:.0f}, score {row.get('score', float('nan')):.2f}, {best}"
 
-    return Best(**state["best"])
 
-
-def _conclude(rows: Rows, best: Best, stop: str, path: Path) -> None:
+def _conclude(trial: Trial, result: dict[str, Any], path: Path) -> None:
+    best, first, last = trial.best, trial.rows[0], trial.rows[-1]
+    assert best is not None
     table = Table(show_header=True, box=None, pad_edge=False)
     for column in ("", "start", "fitted"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row("held-out score", f"{rows[0]['score']:.2f}", f"{best.score:.2f}")
+    table.add_row("held-out score", f"{first['score']:.2f}", f"{best.score:.2f}")
     for name, value in best.parts.items():
-        table.add_row(f"  {name}", f"{rows[0].get(f'score.{name}', float('nan')):.3f}", f"{value:.3f}")
+        table.add_row(f"  {name}", f"{first.get(f'score.{name}', float('nan')):.3f}", f"{value:.3f}")
     console.print(table)
-    seconds, spoken = rows[-1]["seconds"], rows[-1]["audio_seconds"]
+    console.print(_test_line(trial, result))
     console.print(
-        f"Ended by {stop} after generation {rows[-1]['generation']:.0f}; "
-        f"the voice is that of generation {best.generation}. "
-        f"{spoken:.0f} s of audio synthesised in {seconds:.0f} s."
+        f"Ended by {trial.stop} after generation {last['generation']:.0f}; the voice is that of generation "
+        f"{best.generation}. {last['syntheses']:,.0f} syntheses, {last['audio_seconds']:,.0f} s of audio, "
+        f"in {last['seconds']:.0f} s."
     )
     console.print(f"Voice: {path}\nCurves: {path.parent / 'train.png'}")
     console.print(f"Listen: {path.parent / 'voice_0.wav'} beside {path.parent / 'target_0.wav'}")
 
 
+def _test_line(trial: Trial, result: dict[str, Any]) -> str:
+    """The honest number: sentences that chose neither the voice nor its generation."""
+    count, score = len(trial.job.test), result["voice"]["test_score"]
+    if score is None:
+        return "There was no test: all recordings were needed to fit and to choose the voice."
+    nearest = result.get("nearest")
+    beside = f"; the nearest stock voice, {nearest['name']}, {nearest['test_score']:.2f}" if nearest else ""
+    return f"Test score, on {count} sentences that chose nothing: {score:.2f}{beside}."
+
+
 def _speak_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voice", required=True, help="a voicepack file, or the name of a stock voice")
+    parser.add_argument("--name", help="which voice of a file that holds several")
     parser.add_argument("--text", required=True, help="what to say; @FILE reads it from a file")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the wav to write")
-    parser.add_argument("--model", default="mini", help="mini, a hub name, or a folder (default: mini)")
+    parser.add_argument("--model", default=EMBEDDED, help=f"mini, a hub name, or a folder (default: {EMBEDDED})")
     parser.add_argument("--lang", default="en-us", help="language of the text (default: en-us)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the source noise (default: 0)")
@@ -183,7 +210,7 @@ def speak_command(args: argparse.Namespace) -> int:
 
     text = speak.read_text(args.text)
     model = load_model(args.model, device=args.device)
-    pack = speak.find_voice(args.voice, model)
+    pack = speak.find_voice(args.voice, model, args.name)
     wav = speak.speak(Synthesizer(model, seed=args.seed), pack, text, args.lang)
     path = audio.save(args.out, wav)
     console.print(f"{path}: {len(wav) / audio.SAMPLE_RATE:.2f} s")
@@ -191,7 +218,7 @@ def speak_command(args: argparse.Namespace) -> int:
 
 
 def _voices_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="mini", help="mini, a hub name, or a folder (default: mini)")
+    parser.add_argument("--model", default=EMBEDDED, help=f"mini, a hub name, or a folder (default: {EMBEDDED})")
     parser.set_defaults(run=voices_command)
 
 
@@ -200,7 +227,7 @@ def voices_command(args: argparse.Namespace) -> int:
     from coconut.synthesis import load_model, mini, stock_voices
 
     names = sorted(stock_voices(load_model(args.model)))
-    cards = {card["name"]: card for card in mini.cards()} if args.model == "mini" else {}
+    cards = {card["name"]: card for card in mini.cards()} if args.model == EMBEDDED else {}
     fields = [field for field in (next(iter(cards.values())) if cards else {}) if field != "name"]
     table = Table(box=None, pad_edge=False)
     for field in ("voice", *fields):
@@ -218,6 +245,7 @@ def _cell(value: object) -> str:
 
 def _export_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voice", type=Path, required=True, help="a voicepack file")
+    parser.add_argument("--name", help="which voice of a file that holds several")
     parser.add_argument("-o", "--out", type=Path, required=True, help="NAME.pt, NAME.npz or NAME.bin")
     parser.set_defaults(run=export_command)
 
@@ -226,7 +254,7 @@ def export_command(args: argparse.Namespace) -> int:
     """`coconut export`: a voicepack in another format, refused when its rows are rough."""
     from coconut import artifacts, voicepack
 
-    path = artifacts.export(voicepack.load(args.voice), args.out)
+    path = artifacts.export(voicepack.load(args.voice, args.name), args.out)
     console.print(f"{path}: {path.stat().st_size} bytes")
     return 0
 
@@ -244,17 +272,6 @@ def doctor_command(args: argparse.Namespace) -> int:
         mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.needed else "[yellow]absent[/]"
         console.print(f"{mark:>20}  {check.name}: {check.finding}", highlight=False)
     return 0 if all(check.ok or not check.needed for check in checks) else 1
-
-
-def _quiet() -> None:
-    """Third-party chatter off, before anything of it is imported; our own warnings as plain sentences."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    logging.getLogger("phonemizer").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-    warnings.filterwarnings("default", module=r"coconut\.")
-    warnings.formatwarning = lambda message, *_, **__: f"coconut: {message}\n"
 
 
 def entry() -> None:

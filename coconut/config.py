@@ -1,8 +1,9 @@
-"""Every option of a fit, with its default, its meaning and its bounds, once.
+"""Every option of a fit, with its default, its meaning, its bounds and the range a sweep searches, once.
 
 The dataclasses are frozen; `from_dict` is strict (a typo is an error that names the
 nearest option) and takes nested dicts, dotted names or a mix; `flatten` gives the dotted
-names that the command line, Ray Tune and MLflow share.
+names that the command line, Ray Tune and MLflow share. Options that are None by default
+depend on the model; `defaults` says what holds.
 """
 
 from __future__ import annotations
@@ -16,14 +17,39 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+EMBEDDED = "mini"  # the model that is part of the package
+MIMI = "kyutai/mimi"
+BY_MODEL = {  # what holds where an option is None: for the embedded model, and for any other
+    "budget": (1_000, 8_000),
+    "loss.mimi": (0.0, 1.0),  # its weights need the hub
+}
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used. One sentence: what, where, and what to do."""
 
 
-def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with a help text and closed numeric bounds (None: unbounded)."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+@dataclass(frozen=True)
+class Range:
+    """Where a sweep looks for the value of an option: both ends are included; whole numbers go by `step`."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: int | None = None
+
+
+def option(
+    default: Any, help: str, low: float | None = None, high: float | None = None, search: Range | None = None
+) -> Any:
+    """A dataclass field: its help text, closed numeric bounds (None: unbounded), and what a sweep searches."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "search": search})
+
+
+def weight(default: float | None, help: str) -> Any:
+    """The weight of a loss term. A sweep searches a factor of ten to either side of the default, 1 for None."""
+    usual = 1.0 if default is None else default
+    return option(default, help, 0.0, search=Range(usual / 10, usual * 10, log=True))
 
 
 @dataclass(frozen=True)
@@ -31,9 +57,11 @@ class EsConfig:
     """The evolution strategy. Genomes are whitened, so sigma 1 is the spread of the stock voices."""
 
     kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk")
-    sigma: float = option(0.2, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3)
-    popsize: int = option(16, "candidates per generation", 2, 65536)
-    rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0)
+    sigma: float = option(
+        0.2, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3, Range(0.05, 1.0, log=True)
+    )
+    popsize: int = option(16, "candidates per generation", 2, 65536, Range(8, 32, step=4))
+    rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0, Range(0.1, 0.5))
     mirrored: bool = option(False, "sample in mirrored pairs")
     orthogonal: bool = option(True, "candidates at right angles to each other; false: independent draws")
     mean_rate: float = option(1.0, "learning rate of the mean", 1e-6, 10.0)
@@ -46,7 +74,7 @@ class SpaceConfig:
     """What a genome is: how [D] numbers become a voicepack [510, 1, 256]."""
 
     kind: str = option("pca", "style space: pca, bias, interp, interp+bias")
-    components: int = option(32, "principal components of the stock voices (pca)", 1, 256)
+    components: int = option(32, "principal components of the stock voices (pca)", 1, 256, Range(8, 48, step=8))
     slopes: int = option(4, "components of the slope over rows (pca)", 0, 256)
     start: str = option("nearest", "where the search starts: nearest, mean, or the name of a stock voice")
     whiten: bool = option(True, "scale each coordinate by the spread of the stock voices; false: raw units")
@@ -56,22 +84,20 @@ class SpaceConfig:
 class LossConfig:
     """Weights of the loss terms. A term of weight 0 is not built and costs nothing."""
 
-    logmel: float = option(1.0, "log-mel distance along the best alignment in time", 0.0)
-    spectral: float = option(0.5, "distance of long-term spectra at several resolutions", 0.0)
-    speaker: float = option(2.0, "1 - cosine of GE2E speaker embeddings", 0.0)
-    mimi: float | None = option(
-        None, "distance of Mimi embeddings; default: 1 for a hub model, off for mini (its weights need the hub)", 0.0
-    )
-    f0: float = option(0.5, "distance of F0 distributions", 0.0)
-    duration: float = option(0.5, "distance of speaking time", 0.0)
-    prior: float = option(0.05, "distance from the stock voices, squared", 0.0)
+    logmel: float = weight(1.0, "log-mel distance along the best alignment in time")
+    spectral: float = weight(0.5, "distance of long-term spectra at several resolutions")
+    speaker: float = weight(2.0, "1 - cosine of GE2E speaker embeddings")
+    mimi: float | None = weight(None, "distance of Mimi embeddings")
+    f0: float = weight(0.5, "distance of F0 distributions")
+    duration: float = weight(0.5, "distance of speaking time")
+    prior: float = weight(0.05, "distance from the stock voices, squared")
 
 
 @dataclass(frozen=True)
 class WindowConfig:
     """The minibatch of utterances that all candidates of a generation share."""
 
-    size: int = option(4, "utterances per generation", 1)
+    size: int = option(2, "utterances per generation", 1)
     stride: int = option(2, "utterances by which the window moves each generation", 0)
 
 
@@ -89,8 +115,8 @@ class StopConfig:
 class FitConfig:
     """One complete fit. `FitConfig()` is the demo on the embedded model."""
 
-    model: str = option("mini", "mini, a hub name such as hexgrad/Kokoro-82M, or a folder")
-    mimi_model: str = option("kyutai/mimi", "hub name or folder of the Mimi model")
+    model: str = option(EMBEDDED, "mini, a hub name such as hexgrad/Kokoro-82M, or a folder")
+    mimi_model: str = option(MIMI, "hub name or folder of the Mimi model")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: str = option("exact", "exact, or fast (bf16 convolutions in the generator)")
     data: str = option("demo", "demo, a folder of recordings, or a known data set by name")
@@ -98,10 +124,12 @@ class FitConfig:
     style: str | None = option(None, "speaking style to fit, as the data set names it")
     lang: str = option("en-us", "language of the transcripts: en-us, en-gb, or an espeak-ng code")
     limit: int = option(64, "utterances to read at most", 2)
-    heldout: int = option(4, "utterances kept apart for the score", 1)
+    heldout: int = option(4, "utterances kept apart for the score that chooses the voice", 1)
+    test: int = option(4, "utterances kept apart for the test, heard once at the end; 0: no test", 0)
     min_seconds: float = option(0.5, "shorter recordings are skipped", 0.0)
     max_seconds: float = option(15.0, "longer recordings are skipped", 0.1)
-    generations: int = option(60, "generations at most", 1)
+    budget: int | None = option(None, "syntheses (candidates x utterances, scoring included) at most", 1)
+    generations: int | None = option(None, "generations at most; None: the budget alone ends a fit", 1)
     seed: int = option(0, "seed of the noise, the split and the strategy", 0)
     es: EsConfig = field(default_factory=EsConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
@@ -118,6 +146,17 @@ class FitConfig:
             raise InputError("es.sigma_min is above es.sigma_max; lower the floor or raise the ceiling.")
         if self.min_seconds >= self.max_seconds:
             raise InputError("min_seconds is not below max_seconds; no recording could pass.")
+
+
+def defaults(model: str = EMBEDDED) -> FitConfig:
+    """The defaults that hold for a model: nothing in them is left to it."""
+    return complete(FitConfig(model=model))
+
+
+def complete(config: FitConfig) -> FitConfig:
+    """`config` with what is left to the model filled in."""
+    known, place = flatten(config), int(config.model != EMBEDDED)
+    return from_dict({name: values[place] for name, values in BY_MODEL.items() if known[name] is None}, config)
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from coconut.audio import SAMPLE_RATE
+from coconut.config import EMBEDDED
+
 
 @dataclass(frozen=True)
 class Check:
@@ -63,13 +66,13 @@ def _device() -> str:
 def _mini() -> str:
     from coconut.synthesis import Synthesizer, load_model, stock_voices
 
-    model = load_model("mini")
+    model = load_model(EMBEDDED)
     voices = stock_voices(model)
     synth = Synthesizer(model)
     script = synth.prepare(["həlˈO wˈɜɹld."])
     pack = next(iter(voices.values()))
     spoken = synth(script, pack[script.rows.cpu(), 0][None])
-    return f"{len(voices)} voices; said 'hello world' in {int(spoken.lens[0, 0]) / 24000:.2f} s of audio"
+    return f"{len(voices)} voices; said 'hello world' in {int(spoken.lens[0, 0]) / SAMPLE_RATE:.2f} s of audio"
 
 
 def _speaker() -> str:

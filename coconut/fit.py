@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -39,8 +39,9 @@ class ObjectiveLike(Protocol):
 
 
 class ScoreLike(Protocol):
-    """What a fit needs of a score: how good one genome is, on held-out utterances."""
+    """What a fit needs of a score: how good one genome is, on held-out utterances. `cost`: syntheses of a call."""
 
+    cost: int
     syntheses: int
     audio_seconds: float
 
@@ -104,9 +105,10 @@ def fit(
     """Search the voice that `objective` likes and return to where `score` was best.
 
     `state` is what an earlier `step.state()` gave; the steps that follow equal those of the
-    uninterrupted fit bit for bit. Raises InputError when the state belongs to another search.
+    uninterrupted fit bit for bit. The fit ends before it would exceed `config.budget` syntheses.
+    Raises InputError when the state belongs to another search, or the budget allows no generation.
     """
-    run = _Run(config, objective, score)
+    run = _Run(config, objective, score, len(windows[0]))
     if state is None:
         yield run.start()
     else:
@@ -119,24 +121,26 @@ def fit(
         yield run.step(losses)
 
 
+def progress(row: Mapping[str, float], config: FitConfig) -> float:
+    """How much of its allowance a fit has used, 0 to 1: of its syntheses, or of its generations if that is more."""
+    shares = [row["syntheses"] / config.budget] if config.budget else []
+    shares += [row["generation"] / config.generations] if config.generations else []
+    return min(1.0, max(shares, default=0.0))
+
+
 class _Run:
     """What changes while a fit runs."""
 
-    def __init__(self, config: FitConfig, objective: ObjectiveLike, score: ScoreLike) -> None:
+    def __init__(self, config: FitConfig, objective: ObjectiveLike, score: ScoreLike, window: int) -> None:
         self.config, self.score = config, score
-        self.strategy = strategy.build(
-            config.es.kind,
-            mean=objective.space.init(),
-            sigma=config.es.sigma,
-            popsize=config.es.popsize,
-            seed=config.seed,
-            **_options(config),
-        )
+        self.strategy = strategy.build(mean=objective.space.init(), seed=config.seed, **vars(config.es))
         self.generation = 0
         self.history: list[float] = []
         self.best: Best | None = None
         self.stop: StopReason | None = None
         self.ledger = _Ledger(objective, score)
+        self.cost = self.strategy.popsize * window  # syntheses of a generation
+        self._check_budget()
 
     @property
     def ended(self) -> bool:
@@ -148,13 +152,29 @@ class _Run:
 
     def step(self, losses: Losses) -> Step:
         self.generation += 1
-        last = self.generation >= self.config.generations
-        metrics = self._judge() if last or self.generation % self.config.stop.every == 0 else None
+        limit = self._limit(self.score.cost)
+        metrics = self._judge() if limit or self.generation % self.config.stop.every == 0 else None
         if metrics:
-            self.stop = should_stop(self.history, self.config.stop)
-        if last and self.stop is None:
-            self.stop = StopReason.GENERATIONS
+            self.stop = should_stop(self.history, self.config.stop) or limit
         return self._snapshot(losses, metrics)
+
+    def _limit(self, pending: int = 0) -> StopReason | None:
+        """What forbids another generation, with its scoring, once `pending` syntheses are done."""
+        budget, generations = self.config.budget, self.config.generations
+        if generations is not None and self.generation >= generations:
+            return StopReason.GENERATIONS
+        spent = self.ledger.now()["syntheses"] + pending
+        if budget is not None and spent + self.cost + self.score.cost > budget:
+            return StopReason.BUDGET
+        return None
+
+    def _check_budget(self) -> None:
+        need = self.cost + 2 * self.score.cost
+        if self.config.budget is not None and self.config.budget < need:
+            raise InputError(
+                f"budget is {self.config.budget}, and a fit of one generation takes {need} syntheses ({self.cost} "
+                f"candidates x utterances, {self.score.cost} to score before and after it); raise the budget."
+            )
 
     def _judge(self) -> Metrics:
         genome = self.strategy.mean.detach().clone()
@@ -172,7 +192,7 @@ class _Run:
             "es": self.config.es.kind,
             "generation": self.generation,
             "history": list(self.history),
-            "best": {**vars(self.best), "genome": self.best.genome.cpu(), "parts": dict(self.best.parts)},
+            "best": {**vars(self.best), "parts": dict(self.best.parts)},
             "stop": self.stop.value if self.stop else None,
             "strategy": self.strategy.state_dict(),
             "ledger": ledger,
@@ -189,11 +209,11 @@ class _Run:
         self.strategy.load_state_dict(copy.deepcopy(state["strategy"]))
         self.generation, self.history = state["generation"], list(state["history"])
         best = state["best"]
-        self.best = Best(best["generation"], best["score"], best["genome"].to(mean), dict(best["parts"]))
+        self.best = Best(best["generation"], best["score"], best["genome"], dict(best["parts"]))
         self.stop = StopReason(state["stop"]) if state["stop"] else None
-        if self.stop is StopReason.GENERATIONS and self.generation < self.config.generations:
-            self.stop = None
         self.ledger.before = dict(state["ledger"])
+        if self.stop in (StopReason.GENERATIONS, StopReason.BUDGET) and not self._limit():
+            self.stop = None
 
 
 class _Ledger:
@@ -214,14 +234,6 @@ class _Ledger:
     def now(self) -> dict[str, float]:
         spent = self._spent()
         return {name: self.before[name] + spent[name] - self.zero[name] for name in spent}
-
-
-def _options(config: FitConfig) -> dict[str, Any]:
-    """What a strategy is built with beyond kind, sigma and popsize; each kind takes what it knows."""
-    es = config.es
-    return {
-        name: getattr(es, name) for name in ("rho", "mirrored", "orthogonal", "mean_rate", "sigma_min", "sigma_max")
-    }
 
 
 def _summary(name: str, values: Tensor) -> dict[str, float]:

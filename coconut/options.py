@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from coconut import config as configs
-from coconut.config import FitConfig, InputError
+from coconut.config import EMBEDDED, FitConfig, InputError
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,16 +23,14 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
 
-def add_config_options(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> None:
-    """Add `--NAME` for every leaf of FitConfig but those in `skip`, and `--config FILE`."""
-    group = parser.add_argument_group("settings of a fit")
-    if "config" not in skip:
-        group.add_argument("--config", metavar="FILE", help="a config.json; the options below override it")
-    for name, spec, default in configs.walk(FitConfig()):
-        if name in skip:
-            continue
+def add_config_options(parser: argparse.ArgumentParser, model: str = EMBEDDED) -> None:
+    """Add `--NAME` for every leaf of FitConfig, and `--config FILE`; the help says what holds for `model`."""
+    group = parser.add_argument_group(f"settings of a fit, with their defaults for the model {model}")
+    group.add_argument("--config", metavar="FILE", help="a config.json; the options below override it")
+    for name, spec, default in configs.walk(configs.defaults(model)):
         kind, _ = configs.base_type(_hint(name))
-        text = f"{spec.metadata['help']} (default: {default})".replace("%", "%%")
+        by_model = ", by the model" if name in configs.BY_MODEL else ""
+        text = f"{spec.metadata['help']} (default: {default}{by_model})".replace("%", "%%")
         keywords: dict[str, Any] = {"dest": f"config:{name}", "default": argparse.SUPPRESS, "help": text}
         if kind is bool:
             keywords |= {"action": argparse.BooleanOptionalAction}
@@ -41,17 +39,26 @@ def add_config_options(parser: argparse.ArgumentParser, skip: Sequence[str] = ()
         group.add_argument(f"--{name}", **keywords)
 
 
+def model_of(argv: Sequence[str] | None) -> str:
+    """The model that a command line is about, so that its help can say what holds for it."""
+    peek = Parser(add_help=False, exit_on_error=False)
+    peek.add_argument("--model", default=None)
+    peek.add_argument("--config", default=None)
+    try:
+        args, _ = peek.parse_known_args(argv)
+        return args.model or (read_config(Path(args.config)).model if args.config else EMBEDDED)
+    except (InputError, argparse.ArgumentError):
+        return EMBEDDED  # the command itself will say what is wrong
+
+
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
     """The settings given explicitly on the command line, by dotted name."""
     return {key.removeprefix("config:"): value for key, value in vars(args).items() if key.startswith("config:")}
 
 
-def config_from_args(args: argparse.Namespace, base: FitConfig | None = None) -> FitConfig:
-    """FitConfig of the `--config` file (else `base`, else the defaults) with the overrides on top."""
-    path = getattr(args, "config", None)
-    if path is not None:
-        base = read_config(Path(path))
-    return configs.from_dict(overrides(args), base)
+def config_from_args(args: argparse.Namespace) -> FitConfig:
+    """FitConfig of the `--config` file (else the defaults) with the overrides on top."""
+    return configs.from_dict(overrides(args), read_config(Path(args.config)) if args.config else None)
 
 
 def read_config(path: Path) -> FitConfig:

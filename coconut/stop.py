@@ -15,6 +15,7 @@ from coconut.config import StopConfig
 class StopReason(StrEnum):
     """Why a fit ended."""
 
+    BUDGET = "budget"  # another generation would cost more syntheses than are left
     GENERATIONS = "generations"  # it used all its generations
     PATIENCE = "patience"  # no new best for `patience` scored generations
     OVERCOOKED = "overcooked"  # it stays below its best by more than `drop`

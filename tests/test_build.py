@@ -1,14 +1,18 @@
 """A wired fit on the embedded model: real data, real synthesis, real losses, small."""
 
+import time
+
 import pytest
 import torch
 
-from coconut import build
+from coconut import build, resources
 from coconut.config import InputError, from_dict
+from coconut.job import RANKED_UTTERANCES, Job, prepare
+from coconut.score import Score
 from coconut.voicepack import ROUGHNESS_LIMIT, roughness
 
 QUICK = {
-    "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 6, "heldout": 2, "space.start": "mean",
+    "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 8, "heldout": 2, "test": 2, "space.start": "mean",
     "stop.patience": 0,
 }  # fmt: skip
 
@@ -27,16 +31,25 @@ def same(one, two):
 
 
 @pytest.fixture(scope="module")
-def fitting():
-    return build.wire(from_dict(QUICK))
+def job():
+    return prepare(from_dict(QUICK))
+
+
+@pytest.fixture(scope="module")
+def fitting(job):
+    return build.wire(job)
 
 
 @pytest.mark.slow
-def test_two_fits_of_one_seed_are_equal_to_the_last_bit_and_so_is_a_resumed_one(fitting):
+def test_two_fits_of_one_seed_are_equal_to_the_last_bit_and_so_is_a_resumed_one(fitting, job, tmp_path):
+    """Also where the job was loaded from its folder, and nothing was kept from the fit before."""
     before = torch.random.get_rng_state()
     whole = rows(fitting)
-    same(whole, rows(build.wire(from_dict(QUICK))))
-    same(whole[2:], rows(build.wire(from_dict(QUICK)), whole[1][2]))
+    same(whole, rows(build.wire(job)))
+    again = Job.load(job.save(tmp_path / "job"))
+    resources.forget()
+    same(whole, rows(build.wire(again)))
+    same(whole[2:], rows(build.wire(again), whole[1][2]))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -46,7 +59,7 @@ def test_every_default_term_is_measured(fitting):
     for term in ("logmel", "spectral", "speaker", "f0", "duration", "prior"):
         assert last[f"loss.{term}"] > 0
     assert "loss.mimi" not in last
-    assert any("Mimi term is off" in note for note in fitting.notes)
+    assert any("Mimi term is off" in note for note in fitting.job.notes)
     assert 0 < last["score"] <= last["best_score"] <= 100
 
 
@@ -62,25 +75,48 @@ def test_all_rows_of_the_voice_move_and_stay_smooth(fitting):
 
 @pytest.mark.slow
 def test_nearest_is_the_stock_voice_that_scores_best():
-    fitting = build.wire(from_dict(QUICK | {"space.start": "nearest", "limit": 2, "heldout": 1}))
-    name, metrics = fitting.baseline
-    assert name == fitting.start
-    ranking = build.Score(None, fitting.synth, fitting.dataset.fit[: build.RANKED_UTTERANCES]).rank(fitting.voices)
-    assert ranking[0][0] == name
-    assert metrics == build.Score(None, fitting.synth, fitting.dataset.heldout).voicepack(fitting.voices[name])
+    job = prepare(from_dict(QUICK | {"space.start": "nearest", "limit": 4, "heldout": 1, "test": 0}))
+    voices = resources.model("mini", "cpu").voices
+    ranking = Score(None, job.synthesizer(), job.fit[:RANKED_UTTERANCES]).rank(voices)
+    assert ranking[0][0] == job.nearest.name == job.config.space.start
+    heldout = Score(None, job.synthesizer(), job.heldout).voicepack(voices[job.nearest.name])
+    assert (job.nearest.score, job.nearest.parts) == (heldout.score, heldout.parts)
+
+
+@pytest.mark.slow
+def test_the_test_is_heard_on_its_own_sentences(job):
+    pack = resources.model("mini", "cpu").voices["mk_07"]
+    heard = build.hear_test(job, pack)
+    assert heard == Score(None, job.synthesizer(), job.test).voicepack(pack)
+    assert build.hear_test(Job(job.config, job.fit, job.heldout), pack) is None
+
+
+@pytest.mark.slow
+def test_a_second_fit_of_a_job_is_wired_at_once_with_nothing_loaded_twice(job, monkeypatch):
+    build.wire(job)
+    for place in ("coconut.resources.load_model", "coconut.resources.SpeakerEncoder", "coconut.build.Score"):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("something was built twice"))
+    began = time.perf_counter()
+    second = build.wire(job, from_dict({"es.kind": "cem", "space.kind": "bias", "loss.speaker": 3.0}, job.config))
+    assert time.perf_counter() - began < 0.5
+    assert second.config.es.kind == "cem"
+    known = second.objective._references
+    second.objective.reference("logmel", job.fit[0])
+    assert build.wire(job).objective._references is known
 
 
 def test_heldout_utterances_are_never_fitted(fitting):
-    heldout = {utterance.id for utterance in fitting.dataset.heldout}
+    heldout = {utterance.id for utterance in fitting.job.heldout}
     heard = {utterance.id for generation in range(50) for utterance in fitting.windows[generation]}
     assert heldout
     assert not heldout & heard
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [({"device": "warp"}, "device warp"), ({"space.start": "nobody"}, "space.start is nobody")],
-)
-def test_bad_settings_are_refused(change, sentence):
-    with pytest.raises(InputError, match=sentence):
-        build.wire(from_dict(QUICK | change))
+def test_a_start_that_no_voice_has_is_refused(job):
+    with pytest.raises(InputError, match="start is nobody"):
+        build.wire(job, from_dict({"space.start": "nobody"}, job.config))
+
+
+def test_a_budget_without_room_for_a_generation_is_refused(job):
+    with pytest.raises(InputError, match="a fit of one generation takes 12 syntheses"):
+        next(build.wire(job, from_dict({"budget": 11}, job.config)).steps())

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it writes, and one sentence for every bad input."""
 
 import json
+import shutil
 from importlib import resources
 from pathlib import Path
 
@@ -25,6 +26,8 @@ QUICK = [
     "4",
     "--heldout",
     "1",
+    "--test",
+    "1",
 ]
 DEMO = resources.files("coconut") / "assets" / "demo"
 
@@ -38,10 +41,10 @@ def demo_rows(count: int) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of three recordings, each with its .txt."""
+    """A folder of four recordings, each with its .txt."""
     target = tmp_path / "recordings"
     target.mkdir()
-    for name, text in demo_rows(3):
+    for name, text in demo_rows(4):
         audio, rate = soundfile.read(str(DEMO / name))
         soundfile.write(target / f"{Path(name).stem}.wav", audio, rate)
         (target / f"{Path(name).stem}.txt").write_text(text, encoding="utf-8")
@@ -59,6 +62,7 @@ def test_fit_writes_what_it_promises(tmp_path, folder, capsys):
     names = {path.name for path in out.iterdir()}
     assert names == {
         "voice.pt", "target_0.wav", "start_0.wav", "voice_0.wav", "train.png", "config.json", "steps.jsonl", "state.pt",
+        "result.json", "job",
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
     assert [row["generation"] for row in rows] == [0, 1, 2]
@@ -70,26 +74,69 @@ def test_fit_writes_what_it_promises(tmp_path, folder, capsys):
     text = capsys.readouterr().out
     assert "held-out score" in text
     assert "voice.pt" in text
+    result = json.loads((out / "result.json").read_text())
+    assert result["voice"]["score"] == rows[-1]["best_score"]
+    assert 0 < result["voice"]["test_score"] < 100
+    assert f"on 1 sentences that chose nothing: {result['voice']['test_score']:.2f}" in text
+
+
+@pytest.mark.slow
+def test_relative_names_mean_the_folder_the_command_was_typed_in(tmp_path, folder, monkeypatch, capsys):
+    """And the fit that was begun goes on without its recordings, from another folder."""
+    monkeypatch.chdir(tmp_path)
+    assert fit("--data", "recordings", "--out", "out", "--generations", "1", "--space.start", "nearest") == 0
+    said = capsys.readouterr().out
+    assert "the nearest stock voice, mk_" in said
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["data"] == str(folder)
+    shutil.rmtree(folder)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["fit", "--out", "../out", "--resume", "--generations", "2"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert [row["generation"] for row in rows] == [0, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [["--es.sigma", "1"], ["--config", "out/config.json"], ["--data", "demo"], ["--seed", "3"]]
+)
+def test_resume_swaps_no_settings(words, tmp_path, folder, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "state.pt").write_bytes(b"some fit")
+    assert main(["fit", "--out", "out", "--resume", *words]) == 2
+    assert "--resume keeps the settings" in capsys.readouterr().err
+
+
+def test_help_says_what_holds_for_the_model(capsys):
+    found = {}
+    for model in ("mini", "hexgrad/Kokoro-82M"):
+        for command in ("fit", "sweep"):
+            with pytest.raises(SystemExit):
+                main([command, "--model", model, "--help"])
+            said = " ".join(capsys.readouterr().out.split())
+            found[model, command] = said.partition("--budget INT")[2].partition("default: ")[2].partition(",")[0]
+    assert found["mini", "fit"] == found["mini", "sweep"] == "1000"
+    assert found["hexgrad/Kokoro-82M", "fit"] == found["hexgrad/Kokoro-82M", "sweep"] == "8000"
 
 
 @pytest.mark.slow
 def test_resume_goes_on_to_the_same_voice(tmp_path, folder, monkeypatch):
-    from coconut import artifacts
+    from coconut.trial import Trial
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert fit("--data", str(folder), "--out", str(whole)) == 0
 
-    save, saved = artifacts.save_state, []
+    advance = Trial.advance
 
-    def save_then_interrupt(target, step):
-        saved.append(save(target, step))
-        if step.generation == 1:
+    def interrupt(trial):
+        if trial.rows and trial.rows[-1]["generation"] == 1:
             raise KeyboardInterrupt
-        return saved[-1]
+        return advance(trial)
 
-    monkeypatch.setattr(artifacts, "save_state", save_then_interrupt)
+    monkeypatch.setattr(Trial, "advance", interrupt)
     assert fit("--data", str(folder), "--out", str(cut)) == 130
-    monkeypatch.setattr(artifacts, "save_state", save)
+    monkeypatch.setattr(Trial, "advance", advance)
     assert main(["fit", "--out", str(cut), "--resume"]) == 0
     assert torch.equal(voicepack.load(cut / "voice.pt"), voicepack.load(whole / "voice.pt"))
     assert (cut / "voice_0.wav").read_bytes() == (whole / "voice_0.wav").read_bytes()
@@ -122,7 +169,9 @@ def test_speak_voices_and_export(tmp_path, capsys):
         (["fit", "--es.sigma", "0"], "es.sigma is 0"),
         (["fit", "--es.sigma", "x"], "--es.sigma: invalid float value: 'x'"),
         (["fit", "--es.sgima", "1"], "Unknown option --es.sgima; did you mean --es.sigma?"),
-        (["fit", "--es.kind", "adam"], "adam"),
+        (["fit", "--es.kind", "pso"], "pso"),
+        (["fit", "--budget", "5"], "a fit of one generation takes"),
+        (["speak", "--voice", "none.npz", "--name", "x", "--text", "Hi.", "-o", "o.wav"], "No voicepack at none.npz"),
         (["fit", "--space.kind", "linear"], "space.kind is linear"),
         (["fit", "--space.start", "nobody"], "space.start is nobody"),
         (["fit", "--data", "no/such/folder"], "no/such/folder"),

@@ -136,6 +136,38 @@ def test_an_ended_fit_stays_ended_unless_given_more_generations():
     same(longer, list(run(config(generations=15)))[13:])
 
 
+@pytest.mark.parametrize(("popsize", "budget"), [(8, 100), (8, 104), (8, 123), (32, 400), (4, 16)])
+def test_a_budget_is_never_exceeded_and_used_to_within_a_generation(popsize, budget):
+    """A generation costs 2 utterances for each candidate, and 4 to score its mean; so does the start."""
+    settings = {"es.popsize": popsize, "generations": None, "budget": budget}
+    steps = list(run(config(**settings)))
+    spent = [step.ledger["syntheses"] for step in steps]
+    assert steps[-1].stop is StopReason.BUDGET
+    assert budget - (2 * popsize + 4) < spent[-1] <= budget
+    assert spent == [4 + generation * (2 * popsize + 4) for generation in range(len(steps))]
+
+
+def test_the_last_generation_a_budget_allows_is_scored():
+    steps = list(run(config(**{"generations": None, "budget": 4 + 20 * 6 + 7, "stop.every": 4})))
+    assert steps[-1].metrics is not None
+    assert steps[-1].stop is StopReason.BUDGET
+
+
+def test_a_fit_goes_on_with_a_larger_budget_as_if_it_had_always_had_it():
+    settings = {"generations": None, "stop.patience": 0}
+    state = list(run(config(budget=100, **settings)))[-1].state()
+    assert list(run(config(budget=100, **settings), state)) == []
+    longer = list(run(config(budget=200, **settings), state))
+    assert longer
+    same(longer, list(run(config(budget=200, **settings)))[len(state["history"]) :])
+
+
+@pytest.mark.parametrize("budget", [1, 23])
+def test_a_budget_without_room_for_a_generation_is_one_sentence(budget):
+    with pytest.raises(InputError, match="a fit of one generation takes 24 syntheses"):
+        next(run(config(budget=budget)))
+
+
 def test_a_state_of_another_search_is_refused():
     state = next(run(config("snes"))).state()
     with pytest.raises(InputError, match="resume it with the settings"):

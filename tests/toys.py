@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
 import torch
 from torch import Tensor
 
+from coconut.config import InputError, from_dict
 from coconut.data import Utterance
+from coconut.fit import fit
+from coconut.job import Job, Nearest
 from coconut.objective import Losses
 from coconut.score import Metrics
+from tests.voices import stock
 
 DIM = 6
 TRAIN = torch.full((DIM,), 3.0)  # where the loss is least
@@ -48,6 +58,8 @@ class Objective:
 class Score:
     """100 at HELDOUT, falling off exponentially."""
 
+    cost = 4
+
     def __init__(self) -> None:
         self.syntheses, self.audio_seconds = 0, 0.0
 
@@ -62,3 +74,51 @@ class Windows:
     def __getitem__(self, generation: int) -> list[Utterance]:
         ids = [(2 * generation + i) % 10 for i in range(2)]
         return [Utterance(str(i), "text", "tˈɛkst", torch.zeros(2400)) for i in ids]
+
+
+BASE = {"device": "cpu", "generations": 8, "stop.patience": 4, "es.popsize": 4, "space.start": "mean"}
+
+
+def job(**settings) -> Job:
+    """A job for the toy: short sounds with texts, in three splits."""
+    noise = torch.Generator().manual_seed(0)
+    sounds = [(torch.randn(2400, generator=noise) * 2**12).round() / 2**15 + 0.0 for _ in range(4)]
+    spoken = [Utterance(str(i), f"text {i}", f"tˈɛkst {i}", sound, f"toy/{i}.wav") for i, sound in enumerate(sounds)]
+    config = from_dict(BASE | settings)
+    return Job(
+        config, tuple(spoken[:2]), tuple(spoken[2:3]), tuple(spoken[3:]), Nearest("v_00", 40.0, {"closeness": 0.4})
+    )
+
+
+class Fitting:
+    """What a trial needs of a wired fit, over the toy problem; `config.limit` 2 is refused.
+
+    TOY_SLEEP slows each generation down; TOY_KILL names a file: the process that finds none at
+    generation 4 makes it and dies.
+    """
+
+    def __init__(self, job, config=None):
+        self.config = config or job.config
+        if self.config.limit == 2:
+            raise InputError("The toy has no data; give it some.")
+        self.job, self.space, self.voices, self.synth = job, Objective().space, stock(2), Synth()
+
+    def steps(self, state=None):
+        for step in fit(self.config, Objective(), Score(), Windows(), state):
+            time.sleep(float(os.environ.get("TOY_SLEEP", 0)))
+            mark = os.environ.get("TOY_KILL")
+            if mark and step.generation == 4 and not Path(mark).exists():
+                Path(mark).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield step
+
+    def voicepack(self, genome):
+        return self.voices["v_00"] + genome.float().mean()
+
+
+class Synth:
+    def prepare(self, texts):
+        return SimpleNamespace(rows=torch.zeros(len(texts), dtype=torch.long))
+
+    def __call__(self, script, styles):
+        return SimpleNamespace(wav=0.1 * torch.ones(*styles.shape[:2], 2400), lens=torch.full(styles.shape[:2], 2400))
