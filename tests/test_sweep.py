@@ -1,4 +1,4 @@
-"""The sweep's command line: what it asks, refuses, plans, and one whole small run on the embedded model."""
+"""The sweep's command: what it asks, refuses, plans, and whole small runs on the embedded model."""
 
 import json
 import os
@@ -9,21 +9,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from coconut import voicepack
-from coconut.config import flatten
-from experiments import conduct, spaces, sweep
+from coconut import cli, options, voicepack
+from coconut.config import defaults
+from coconut.sweep import DEFAULT_SPACE, command
+from coconut.sweep.plan import Plan, Record
 
 ROOT = Path(__file__).parent.parent
 
 
-def make(*options):
-    return sweep.make_plan(sweep.parse(sweep.parser(), list(options)))
+def make(*words):
+    parser = cli._parser(options.model_of(words))
+    return command.make_plan(options.parse(parser, ["sweep", *words]))
 
 
 BAD = {
     "no trial": (["--trials", "0"], "--trials is 0"),
     "nothing at once": (["--concurrent", "0"], "--concurrent is 0"),
     "negative gpus": (["--gpus-per-trial", "-1"], "--gpus-per-trial is -1"),
+    "a share of nothing": (["--gpus-per-trial", "0.5"], "this machine has 0"),
+    "no share of a gpu": (["--device", "cuda", "--gpus-per-trial", "0"], "contradict each other"),
+    "one gpu of several": (["--device", "cuda:1"], "Ray chooses the GPU"),
+    "no such space": (["--space", "nowhere.py:voices"], "--space nowhere.py:voices"),
     "no time": (["--time-budget", "0"], "--time-budget is 0"),
     "unknown option": (["--trails", "3"], "did you mean --trials"),
     "unknown setting": (["--es.sgima", "3"], "did you mean --es.sigma"),
@@ -41,10 +47,11 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_sentence_and_exit_code_2(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    options, words = BAD[name]
-    assert sweep.main([*options, "--storage", str(tmp_path / "runs")]) == 2
+    given, words = BAD[name]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert cli.main(["sweep", *given, "--storage", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("sweep: ")
+    assert said.startswith("coconut: ")
     assert said.count("\n") == 1
     assert words in said
     assert not (tmp_path / "runs").exists()
@@ -52,53 +59,58 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name, tmp_path, monkeypatch, 
 
 def test_a_name_is_taken_once(tmp_path, capsys):
     (tmp_path / "me").mkdir()
-    assert sweep.main(["--name", "me", "--storage", str(tmp_path)]) == 2
+    assert cli.main(["sweep", "--name", "me", "--storage", str(tmp_path)]) == 2
     assert "exists already" in capsys.readouterr().err
 
 
 def test_the_demo_is_the_default():
-    plan = make()
-    assert (plan.trials, plan.cpus, plan.scheduler) == (8, 1.0, "asha")
-    assert (plan.base.data, plan.base.model, plan.base.generations) == ("demo", "mini", sweep.SHORT["generations"])
+    plan, config = make()
+    assert (plan.trials, plan.cpus, plan.scheduler, plan.space) == (8, 1.0, "asha", DEFAULT_SPACE)
+    assert (config.data, config.model, config.budget) == ("demo", "mini", None)
     assert 1 <= plan.concurrent <= 8
     assert plan.name.startswith("sweep-")
 
 
-def test_what_is_given_beats_what_the_sweep_would_choose():
-    plan = make("--generations", "77", "--trials", "3", "--concurrent", "2", "--seed", "5", "--stop.patience", "3")
-    assert (plan.base.generations, plan.base.stop.patience) == (77, 3)
-    assert (plan.trials, plan.concurrent, plan.seed, plan.base.seed) == (3, 2, 5, 5)
-    assert make("--model", "hexgrad/Kokoro-82M").base.generations == sweep.LONG["generations"]
+def test_what_is_given_holds_and_nothing_else_overrides_the_defaults():
+    plan, config = make("--budget", "77", "--trials", "3", "--concurrent", "2", "--seed", "5", "--stop.patience", "3")
+    assert (config.budget, config.stop.patience, config.seed) == (77, 3, 5)
+    assert (plan.trials, plan.concurrent, plan.seed) == (3, 2, 5)
+    assert make()[1] == make("--model", "mini")[1]
+    assert defaults("hexgrad/Kokoro-82M").budget > defaults().budget
 
 
-def test_a_remote_storage_stays_a_uri_and_results_come_home():
-    plan = make("--storage", "s3://bucket/coconut", "--name", "me", "--address", "auto")
-    assert (plan.folder, plan.remote, plan.concurrent) == ("s3://bucket/coconut/me", True, plan.trials)
-    assert conduct.home(plan) == Path("runs/me")
+def test_a_remote_storage_stays_a_uri_and_results_come_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan("me", "s3://bucket/coconut", DEFAULT_SPACE)
+    assert (plan.folder, plan.remote) == ("s3://bucket/coconut/me", True)
+    assert plan.home == tmp_path / "runs" / "me"
 
 
-def test_a_plan_survives_its_file(tmp_path):
-    plan = make("--es.kind", "cem", "--name", "me", "--storage", str(tmp_path))
-    conduct.save(tmp_path, {"id": "x", "plan": conduct.record(plan)})
-    again, kept = conduct.load(tmp_path)
-    assert again == plan
-    assert kept["id"] == "x"
+def test_relative_names_mean_the_folder_the_command_was_typed_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan, _ = make("--storage", "results", "--name", "me")
+    assert plan.folder == str(tmp_path / "results" / "me")
+    assert command.absolute_uri("sqlite:///x/mlflow.db") == f"sqlite:///{tmp_path}/x/mlflow.db"
+    for kept in (f"sqlite:///{tmp_path}/mlflow.db", "http://host:5000", "postgresql://u@h/db"):
+        assert command.absolute_uri(kept) == kept
+
+
+def test_a_record_survives_its_file(tmp_path):
+    plan, _ = make("--name", "me", "--storage", str(tmp_path))
+    record = Record(plan, "id", "sqlite:///x.db", {"es.kind": "cem"}, 3.5, {"nearest": 50.0})
+    record.save()
+    assert Record.load(tmp_path / "me") == record
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(tmp_path, capsys):
-    options = ["--trials", "5", "--es.kind", "snes", "--dry-run", "--name", "me", "--storage", str(tmp_path / "runs")]
-    assert sweep.main(options) == 0
+    words = ["--trials", "5", "--es.kind", "snes", "--dry-run", "--name", "me", "--storage", str(tmp_path / "runs")]
+    assert cli.main(["sweep", *words]) == 0
     said = capsys.readouterr().out
     assert "5 trials" in said
     assert "'es.kind': 'snes'" in said
-    assert "s of audio" in said
+    assert "At most 5,000 syntheses" in said
+    assert "4 held out, 4 to test" in said
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_space_names_settings_that_exist():
-    known = flatten(make().base)
-    assert set(spaces.seed(True)) | set(spaces.WEIGHTS) <= set(known)
-    assert set(spaces.presets({}, True)["default"]) <= set(known)
 
 
 def test_the_cluster_file_passes_rays_own_check():
@@ -126,14 +138,12 @@ def test_the_cluster_file_is_really_checked():
 
 
 def run_sweep(folder, *options):
-    command = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "--storage", str(folder), *options]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    entry = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "--storage", str(folder), *options]
+    return subprocess.run(entry, capture_output=True, text=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-SMALL = ("--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "6",
-         "--heldout", "2")  # fmt: skip
+SMALL = ("--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "8",
+         "--heldout", "2", "--test", "2")  # fmt: skip
 
 
 @pytest.mark.slow
@@ -147,7 +157,12 @@ def test_a_small_sweep_of_the_demo_ends_with_a_voice_and_nested_runs(tmp_path):
     assert voicepack.load(folder / "best" / "voice.pt").shape == (510, 1, 256)
     assert (folder / "best" / "voice_0.wav").is_file()
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
-    assert f"{board['nearest']['score']:.2f} nearest stock voice" in done.stdout
+    assert f"Held-out score: {board['nearest']['score']:.2f} nearest stock voice" in done.stdout
+    best = next(row for row in board["leaderboard"] if row["trial"] == board["best"])
+    assert f"Test score, on 2 sentences that chose nothing: {board['nearest']['test_score']:.2f}" in done.stdout
+    assert f"{best['test_score']:.2f} best voice" in done.stdout
+    assert "On 2 test sentences, which chose nothing" in (folder / "report.html").read_text()
+    assert (folder / "job" / "job.json").is_file()
     _check_runs(tmp_path, board)
 
 
@@ -181,5 +196,11 @@ def _check_runs(folder, board):
     best = runs[board["best"]]
     assert [m.step for m in client.get_metric_history(best.info.run_id, "score")] == [0, 1, 2]
     assert best.data.params["es.popsize"] == "4"
+    scores = {row["trial"]: row["test_score"] for row in board["leaderboard"]}
+    assert {name: run.data.metrics["test_score"] for name, run in runs.items()} == scores
+    assert parent.data.metrics["test_score"] == scores[board["best"]]
+    assert parent.data.metrics["nearest_test_score"] == board["nearest"]["test_score"]
+    history = client.get_metric_history(parent.info.run_id, "sweep.best_score")
+    assert max(m.step for m in history) == sum(row["syntheses"] for row in board["leaderboard"])
     files = {item.path for item in client.list_artifacts(best.info.run_id)}
     assert {"voice.pt", "voice_0.wav", "target_0.wav", "train.png", "config.json", "steps.jsonl"} <= files

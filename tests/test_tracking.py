@@ -7,7 +7,7 @@ import time
 import pytest
 
 from coconut.config import InputError
-from coconut.tracking import Tracker, _batch, _hopeless
+from coconut.sweep.tracking import Tracker, _batch, _hopeless
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,10 @@ from torch.utils.flop_counter import FlopCounterMode
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from coconut.audio import SAMPLE_RATE
 from coconut.synthesis import Synthesizer, workers
 from coconut.synthesis.batches import padding_share, plan
-from coconut.synthesis.synthesizer import SAMPLE_RATE, WASTE
+from coconut.synthesis.synthesizer import WASTE
 from experiments.bench import machine
 from experiments.bench.machine import Ceiling, Traffic, peak_above, seconds, wait
 from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles

@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -20,12 +19,14 @@ from plotly import graph_objects
 
 from coconut import audio
 from coconut.config import flatten
-from coconut.report.board import COLUMNS, Board, Entry, markdown
+from coconut.files import write_text
+from coconut.sweep.board import COLUMNS, Board, Entry, markdown
 
 TEXTS = 2  # held-out texts on the page
 PLAYED = 12  # trials with players on the page
 STOPS = {  # marker and meaning of each end of a curve
-    "generations": ("circle", "used all its generations"),
+    "budget": ("circle", "used its budget"),
+    "generations": ("circle-open", "used all its generations"),
     "patience": ("square", "no new best for a while"),
     "overcooked": ("diamond", "past its peak, rolled back to it"),
     "asha": ("triangle-down", "stopped early by ASHA"),
@@ -40,7 +41,8 @@ def write(board: Board, folder: Path) -> list[Path]:
         "name": board.name,
         "trials_asked": board.asked,
         "trials_finished": board.finished,
-        "nearest": asdict(board.nearest),
+        "nearest": asdict(board.nearest) | {"test_score": board.nearest_test},
+        "tested": board.tested,
         "best": best.trial if best else None,
         "ledger": board.ledger(),
         "leaderboard": board.records(),
@@ -50,16 +52,16 @@ def write(board: Board, folder: Path) -> list[Path]:
     writer.writeheader()
     writer.writerows(board.records())
     return [
-        _replace(folder / "leaderboard.json", json.dumps(data, indent=2) + "\n"),
-        _replace(folder / "leaderboard.csv", table.getvalue()),
-        _replace(folder / "leaderboard.md", markdown(board) + "\n"),
-        _replace(folder / "report.html", page(board)),
+        write_text(folder / "leaderboard.json", json.dumps(data, indent=2) + "\n"),
+        write_text(folder / "leaderboard.csv", table.getvalue()),
+        write_text(folder / "leaderboard.md", markdown(board) + "\n"),
+        write_text(folder / "report.html", page(board)),
     ]
 
 
 def page(board: Board) -> str:
     """The HTML, with nothing left to load from anywhere."""
-    template = resources.files("coconut").joinpath("templates/report.html").read_text(encoding="utf-8")
+    template = resources.files("coconut").joinpath("sweep/templates/report.html").read_text(encoding="utf-8")
     voiced = [entry for entry in board.entries if entry.voice]
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     return (
@@ -80,10 +82,10 @@ def page(board: Board) -> str:
 
 
 def curves(board: Board) -> graph_objects.Figure:
-    """Held-out score of every trial against generations; a marker where it ended says why."""
+    """Held-out score of every trial against syntheses; a marker where it ended says why."""
     figure = graph_objects.Figure()
     for place, entry in enumerate(board.entries):
-        points = [(row["generation"], row["score"]) for row in entry.rows if "score" in row]
+        points = [(row["syntheses"], row["score"]) for row in entry.rows if "score" in row]
         if points:
             _curve(figure, entry, points, first=place == 0)
     for symbol, label in STOPS.values():
@@ -96,7 +98,7 @@ def curves(board: Board) -> graph_objects.Figure:
         template="plotly_white",
         height=460,
         margin={"l": 55, "r": 20, "t": 20, "b": 45},
-        xaxis={"title": "generation", "tickformat": "d", "rangemode": "tozero"},
+        xaxis={"title": "syntheses (candidates x utterances)", "tickformat": "d", "rangemode": "tozero"},
         yaxis_title="held-out score (0 to 100)",
         legend={"font": {"size": 11}},
     )
@@ -115,7 +117,7 @@ def _curve(figure: graph_objects.Figure, entry: Entry, points: list[tuple[float,
         name=name + (f" ({entry.preset})" if entry.preset else ""),
         line={"width": 3 if first else 1.5},
         marker={"symbol": symbol, "size": sizes, "opacity": 1, "line": {"width": [0] * (len(x) - 1) + [2]}},
-        hovertemplate="generation %{x}: %{y:.2f}<extra>" + f"{name}<br>ended: {label}</extra>",
+        hovertemplate="%{x} syntheses: %{y:.2f}<extra>" + f"{name}<br>ended: {label}</extra>",
     )
 
 
@@ -154,11 +156,3 @@ def _settings(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _replace(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path

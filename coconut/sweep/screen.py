@@ -1,4 +1,4 @@
-"""What watches a sweep while it runs: a table in the terminal, and MLflow."""
+"""The live table of a sweep in the terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from coconut.config import flatten
-from coconut.tracking import Tracker
-from coconut.tune import Plan, Row, Ticket, configure
+from coconut.config import FitConfig
+from coconut.fit import progress
+from coconut.job import Job
+from coconut.sweep.plan import Plan, Row, Ticket
 
 RECENT = 6  # ended trials that the live table still shows
+THIRDS = 3  # of a trial's budget: how often it is heard of without a live table
 
 
 @dataclass
@@ -29,11 +31,11 @@ class Seen:
 class Screen:
     """A live table on a terminal; elsewhere a line at each third of a trial and at its end."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self.plan, self.console = plan, console
+    def __init__(self, plan: Plan, job: Job, console: Console) -> None:
+        self.plan, self.job, self.base, self.console = plan, job, plan.configure(job), console
         self.seen: dict[str, Seen] = {}
         self.began_at = time.monotonic()
-        self.steps = 0  # generations seen by this process, of all trials
+        self.gone = 0.0  # shares of trials that went by in this process
         self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Screen:
@@ -52,17 +54,18 @@ class Screen:
             self.console.print(f"{_name(ticket)}: {self._what(ticket)}", highlight=False)
 
     def reported(self, ticket: Ticket, row: Row) -> None:
-        self.seen.setdefault(ticket.key, Seen(ticket, {})).row = row
-        self.steps += 1
-        generation = round(row["generation"])
-        if not self.live and generation and generation % max(1, self.plan.base.generations // 3) == 0:
-            self.console.print(f"{_name(ticket)}: {_progress(row, self.plan)}", highlight=False)
+        seen = self.seen.setdefault(ticket.key, Seen(ticket, {}))
+        before, now = (progress(r, self.base) if r else 0.0 for r in (seen.row, row))
+        seen.row = row
+        self.gone += now - before
+        if not self.live and int(THIRDS * now) > int(THIRDS * before):
+            self.console.print(f"{_name(ticket)}: {_progress(row, self.base)}", highlight=False)
 
     def ended(self, ticket: Ticket, error: str | None) -> None:
         seen = self.seen.setdefault(ticket.key, Seen(ticket, {}))
         seen.state = "failed" if error else "ended"
         if not self.live:
-            line = error or f"ended, {_progress(seen.row, self.plan)}"
+            line = error or f"ended, {_progress(seen.row, self.base)}"
             self.console.print(f"{_name(ticket)}: {line}", highlight=False)
 
     def tick(self) -> None:
@@ -70,7 +73,7 @@ class Screen:
             self.live.update(self._table())
 
     def _what(self, ticket: Ticket) -> str:
-        config = configure(self.plan, ticket.settings)
+        config = self.plan.configure(self.job, ticket.settings)
         return f"{config.es.kind} sigma {config.es.sigma:.3g} popsize {config.es.popsize}, {config.space.kind}"
 
     def _table(self) -> Table:
@@ -81,7 +84,7 @@ class Screen:
             f"{self.plan.name}: {len(done)} of {self.plan.trials} trials done, best {best:.2f}, {self._eta(len(done))}"
         )
         table = Table(title=title, title_justify="left", box=None)
-        for column in ("trial", "settings", "generation", "score", "best", "at"):
+        for column in ("trial", "settings", "syntheses", "score", "best", "at generation"):
             table.add_column(column, justify="left" if column in ("trial", "settings") else "right")
         for seen in done[-RECENT:] + running:
             row, style = seen.row, "" if seen.state == "running" else "dim"
@@ -90,49 +93,24 @@ class Screen:
         return table
 
     def _eta(self, done: int) -> str:
-        """From the pace of generations so far; trials that end early make it shorter."""
+        """From the pace of syntheses so far; trials that end early make it shorter."""
         seconds = time.monotonic() - self.began_at
-        if not self.steps:
+        if not self.gone:
             return "starting"
-        open_trials = [seen.row.get("generation", 0.0) for seen in self.seen.values() if seen.state == "running"]
-        ahead = (self.plan.trials - done) * self.plan.base.generations - sum(open_trials)
-        return f"{seconds:.0f} s gone, at most {ahead * seconds / self.steps:.0f} s to go"
+        running = sum(progress(s.row, self.base) for s in self.seen.values() if s.row and s.state == "running")
+        ahead = max(0.0, self.plan.trials - done - running)
+        return f"{seconds:.0f} s gone, at most {ahead * seconds / self.gone:.0f} s to go"
 
 
-_SHOWN = (("generation", ".0f"), ("score", ".2f"), ("best_score", ".2f"), ("best_generation", ".0f"))
+_SHOWN = (("syntheses", ".0f"), ("score", ".2f"), ("best_score", ".2f"), ("best_generation", ".0f"))
 
 
 def _name(ticket: Ticket) -> str:
     return f"{ticket.name} ({ticket.preset})" if ticket.preset else ticket.name
 
 
-def _progress(row: Row, plan: Plan) -> str:
+def _progress(row: Row, base: FitConfig) -> str:
     if "best_score" not in row:
         return "nothing scored yet"
-    best = f"best {row['best_score']:.2f} at {row['best_generation']:.0f}"
-    return f"generation {row['generation']:.0f} of {plan.base.generations}, {best}"
-
-
-class Runs:
-    """Tune's events as MLflow runs, nested in the sweep's. Runs of trials lost to a kill are closed."""
-
-    def __init__(self, plan: Plan, tracker: Tracker, sweep: str) -> None:
-        self.plan, self.tracker, self.sweep = plan, tracker, sweep
-        self.best, self.ends = 0.0, 0
-
-    def key(self, ticket: Ticket) -> str:
-        return f"{self.sweep}/{ticket.key}"
-
-    def began(self, ticket: Ticket) -> None:
-        params = flatten(configure(self.plan, ticket.settings))
-        tags = {"coconut.preset": ticket.preset, "coconut.trial": ticket.name, "coconut.sweep": self.plan.name}
-        self.tracker.begin(self.key(ticket), ticket.name, params, tags, parent=self.sweep)
-
-    def reported(self, ticket: Ticket, row: Row) -> None:
-        self.tracker.log(self.key(ticket), row)
-
-    def ended(self, ticket: Ticket, error: str | None) -> None:
-        pass  # with its artifacts, once the sweep knows what became of it
-
-    def tick(self) -> None:
-        pass
+    best = f"best {row['best_score']:.2f} at generation {row['best_generation']:.0f}"
+    return f"{row['syntheses']:,.0f} of {base.budget:,} syntheses, {best}"

@@ -1,7 +1,9 @@
 """The leaderboard of a sweep, and what the sweep cost.
 
 Entries come from trials' outcomes; nothing here knows Ray or MLflow. A trial that was stopped
-early is not a bad one: it is ranked by its best score like any other.
+early is not a bad one: it is ranked by its best held-out score like any other. Beside it stands
+the test score of the first few, on sentences that chose nothing: where it does not follow the
+held-out score, the search has overfitted to its judge.
 """
 
 from __future__ import annotations
@@ -14,26 +16,22 @@ from typing import Any
 from rich.table import Table
 
 from coconut.config import FitConfig
+from coconut.job import Nearest
 
 Row = dict[str, Any]
+EARLY = ("patience", "overcooked", "asha")  # what ends a trial before its budget
 COLUMNS = (
-    "rank", "trial", "preset", "kind", "space", "sigma", "popsize", "best_score", "gain", "best_generation",
-    "generations", "stop", "syntheses", "audio_seconds", "seconds", "error",
+    "rank", "trial", "preset", "kind", "space", "sigma", "popsize", "best_score", "gain", "test_score",
+    "best_generation", "best_syntheses", "generations", "stop", "syntheses", "audio_seconds", "seconds", "error",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The stock voice nearest to the target and its held-out score: what a sweep has to beat."""
-
-    name: str
-    score: float
-    parts: dict[str, float]
-
-
-@dataclass(frozen=True)
 class Entry:
-    """One trial: its settings and what they came to. `best_score` is None when it never scored."""
+    """One trial: its settings and what they came to. `best_score` is None when it never scored.
+
+    `test_score` is None where the test was not heard: only the first of a ranking are.
+    """
 
     trial: str
     preset: str
@@ -43,6 +41,7 @@ class Entry:
     stop: str
     rows: list[Row] = field(repr=False)
     error: str | None = None
+    test_score: float | None = None
 
     @property
     def last(self) -> Row:
@@ -51,6 +50,12 @@ class Entry:
     @property
     def best_score(self) -> float | None:
         return self.last.get("best_score")
+
+    @property
+    def best_syntheses(self) -> float | None:
+        """What had been spent when the kept voice was found."""
+        at = self.last.get("best_generation")
+        return next((row["syntheses"] for row in self.rows if row["generation"] == at), None)
 
     @property
     def voice(self) -> Path | None:
@@ -70,7 +75,9 @@ class Entry:
             "popsize": self.config.es.popsize,
             "best_score": score,
             "gain": None if score is None else score - nearest.score,
+            "test_score": self.test_score,
             "best_generation": last.get("best_generation"),
+            "best_syntheses": self.best_syntheses,
             "generations": last.get("generation"),
             "stop": self.stop or self.status,
             "syntheses": last.get("syntheses"),
@@ -89,6 +96,8 @@ class Board:
     nearest: Nearest
     asked: int
     wall_seconds: float
+    nearest_test: float | None = None  # the nearest stock voice's test score
+    tested: int = 0  # sentences of the test; 0: recordings were too few for one
 
     @property
     def best(self) -> Entry | None:
@@ -104,20 +113,26 @@ class Board:
         return [entry.record(next(ranks) if rankable(entry) else None, self.nearest) for entry in self.entries]
 
     def ledger(self) -> dict[str, float]:
-        """What the sweep cost, and what early stops saved."""
+        """What the sweep cost, and what early stops saved of its budget, in syntheses."""
         spent = {name: sum(e.last.get(name, 0.0) for e in self.entries) for name in ("syntheses", "audio_seconds")}
         done = [entry for entry in self.entries if entry.status == "finished" and entry.rows]
-        saved = sum(entry.config.generations - entry.last["generation"] for entry in done)
+        stopped = [entry for entry in done if entry.stop in EARLY]
+        saved = sum((entry.config.budget or 0) - entry.last["syntheses"] for entry in stopped)
         trial_seconds = sum(entry.last.get("seconds", 0.0) for entry in self.entries)
-        return {**spent, "trial_seconds": trial_seconds, "seconds": self.wall_seconds, "generations_saved": saved}
+        return {
+            **spent,
+            "trial_seconds": trial_seconds,
+            "seconds": self.wall_seconds,
+            "syntheses_saved": max(0.0, saved),
+        }
 
 
 def rankable(entry: Entry) -> bool:
     return entry.best_score is not None and entry.status != "failed"
 
 
-def rank(entries: Sequence[Entry]) -> list[Entry]:
-    """By best score; of equals the one that synthesised less, then the earlier one. Failed trials come last."""
+def ranked(entries: Sequence[Entry]) -> list[Entry]:
+    """By best held-out score; of equals the one that synthesised less, then the earlier one. Failed ones come last."""
 
     def order(entry: Entry) -> tuple[bool, float, float, str]:
         score = entry.best_score or 0.0
@@ -134,7 +149,7 @@ def table(board: Board) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    for name in ("#", "trial", "kind", "space", "sigma", "pop", "best", "gain", "at", "stop", "sec"):
+    for name in ("#", "trial", "kind", "space", "sigma", "pop", "best", "gain", "test", "at", "stop", "sec"):
         text = name in ("trial", "kind", "space", "stop")
         shown.add_column(name, justify="left" if text else "right", no_wrap=True)
     for record in board.records():
@@ -142,7 +157,8 @@ def table(board: Board) -> Table:
         shown.add_row(
             _cell(record["rank"], ".0f"), trial, record["kind"], record["space"], _cell(record["sigma"], ".3g"),
             str(record["popsize"]), _cell(record["best_score"], ".2f"), _cell(record["gain"], "+.2f"),
-            _cell(record["best_generation"], ".0f"), record["stop"], _cell(record["seconds"], ".0f"),
+            _cell(record["test_score"], ".2f"), _cell(record["best_syntheses"], ".0f"), record["stop"],
+            _cell(record["seconds"], ".0f"),
         )  # fmt: skip
     return shown
 
@@ -155,8 +171,8 @@ def markdown(board: Board) -> str:
     """The top of the leaderboard, for a note."""
     lines = [f"{board.finished} of {board.asked} trials finished; nearest stock voice {board.nearest.name} "]
     lines[0] += f"({board.nearest.score:.2f}).\n"
-    lines += ["| rank | trial | kind | space | best | gain | stop |", "|---|---|---|---|---|---|---|"]
+    lines += ["| rank | trial | kind | space | best | gain | test | stop |", "|---|---|---|---|---|---|---|---|"]
     for r in board.records()[:10]:
-        numbers = f"{_cell(r['best_score'], '.2f')} | {_cell(r['gain'], '+.2f')}"
+        numbers = f"{_cell(r['best_score'], '.2f')} | {_cell(r['gain'], '+.2f')} | {_cell(r['test_score'], '.2f')}"
         lines.append(f"| {r['rank'] or '-'} | {r['trial']} | {r['kind']} | {r['space']} | {numbers} | {r['stop']} |")
     return "\n".join(lines)

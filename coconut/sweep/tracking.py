@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut.config import InputError
+from coconut.files import write_text
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -161,7 +162,7 @@ class Tracker:
 
     def _advance(self, count: int) -> None:
         self._sent += count
-        _replace(self._mark, str(self._sent))
+        write_text(self._mark, str(self._sent))
 
 
 class _Store:
@@ -262,15 +263,9 @@ def _read(path: Path) -> list[Event]:
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            _replace(path, whole)
+            write_text(path, whole)
         events = [json.loads(line) for line in whole.splitlines()]
     return events
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _hopeless(error: Exception) -> bool:

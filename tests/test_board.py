@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -10,10 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from coconut import audio, report
+from coconut import audio
 from coconut.config import from_dict
-from coconut.report import Board, Entry, Nearest
-from coconut.report.page import clip
+from coconut.sweep import board as boards
+from coconut.sweep import page
+from coconut.sweep.board import Board, Entry, Nearest
+from coconut.sweep.page import clip
 
 NEAREST = Nearest("af_near", 50.0, {"speaker": 0.5})
 
@@ -32,13 +35,13 @@ def entry(folder, number, scores, status="finished", stop="generations", error=N
     home.mkdir(parents=True, exist_ok=True)
     if voice:
         (home / "voice.pt").write_bytes(b"pack")
-    config = from_dict({"generations": 10, **settings})
+    config = from_dict({"budget": 20, **settings})
     seconds = settings.get("limit", 10)
     return Entry(home.name, "seed" if number == 0 else "", config, home, status, stop, rows(scores, seconds), error)
 
 
 def order(*entries):
-    return [int(e.trial[-3:]) for e in report.rank(entries)]
+    return [int(e.trial[-3:]) for e in boards.ranked(entries)]
 
 
 # what the trials came to -> their order
@@ -73,7 +76,7 @@ def board(tmp_path):
         for name in ("target_0", "start_0", "voice_0"):
             if e.voice:
                 audio.save(e.folder / f"{name}.wav", wav)
-    return Board("try", report.rank(entries), NEAREST, 5, 12.5)
+    return Board("try", boards.ranked(entries), NEAREST, 5, 12.5)
 
 
 def test_the_best_is_the_first_that_has_a_voice(board):
@@ -87,6 +90,7 @@ def test_records_hold_rank_gain_and_reasons(board):
     assert [r["rank"] for r in records] == [1, 2, 3, None]
     assert [r["gain"] for r in records] == [20, 10, -5, None]
     assert [r["best_generation"] for r in records] == [1, 1, 1, None]
+    assert [r["best_syntheses"] for r in records] == [4, 4, 4, None]
     assert [r["stop"] for r in records] == ["asha", "overcooked", "generations", "failed"]
     assert records[2]["preset"] == "seed"
 
@@ -95,12 +99,12 @@ def test_the_ledger_counts_what_was_spent_and_saved(board):
     spent = board.ledger()
     assert spent["syntheses"] == 4 * (2 + 3 + 1)
     assert spent["audio_seconds"] == 10 * (2 + 3 + 1)
-    assert spent["generations_saved"] == (10 - 2) + (10 - 3) + (10 - 1)
+    assert spent["syntheses_saved"] == (20 - 12) + (20 - 4)  # of those that were stopped
     assert spent["seconds"] == 12.5
 
 
 def test_the_files_say_the_same(board, tmp_path):
-    report.write(board, tmp_path / "out")
+    page.write(board, tmp_path / "out")
     data = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
     lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "leaderboard.csv").read_text())))
     assert [r["trial"] for r in data["leaderboard"]] == [r["trial"] for r in lines]
@@ -112,7 +116,7 @@ def test_the_files_say_the_same(board, tmp_path):
 
 def test_the_terminal_table_fits_eighty_columns(board):
     console = Console(width=80, file=io.StringIO())
-    console.print(report.table(board))
+    console.print(boards.table(board))
     text = console.file.getvalue()
     assert "3 of 5 trials finished" in text
     for word in ("002", "000 seed", "70.00", "+20.00", "-5.00", "overcooked", "generations", "failed"):
@@ -121,7 +125,7 @@ def test_the_terminal_table_fits_eighty_columns(board):
 
 
 def test_the_page_loads_nothing_and_holds_everything(board):
-    text = report.page(board)
+    text = page.page(board)
     assert not re.search(r"<(script|link|img|audio)[^>]+(src|href)=\"(?!data:)", text)
     assert "No &lt;data&gt; there." in text
     assert text.count("<audio") == 4  # target, start, and the two trials that have a voice
@@ -136,8 +140,8 @@ def test_the_page_loads_nothing_and_holds_everything(board):
 def test_a_sweep_without_any_voice_still_has_a_page(tmp_path):
     board = Board("none", [entry(tmp_path, 1, [], status="failed", error="no", voice=False)], NEAREST, 1, 1.0)
     assert board.best is None
-    assert "No trial left a voice" in report.page(board)
-    assert "1 trials" in report.markdown(board)
+    assert "No trial left a voice" in page.page(board)
+    assert "1 trials" in boards.markdown(board)
 
 
 @pytest.mark.parametrize("level", [0.01, 0.5])
@@ -150,3 +154,23 @@ def test_clips_are_at_one_loudness(tmp_path, level):
     heard, rate = soundfile.read(io.BytesIO(base64.b64decode(source.split(",")[1])))
     assert rate == 24000
     assert (heard**2).mean() ** 0.5 == pytest.approx(audio.LEVEL, rel=0.15)
+
+
+def test_the_test_score_stands_beside_the_heldout_one(tmp_path):
+    one = dataclasses.replace(entry(tmp_path, 0, [40, 60]), test_score=57.5)
+    board = Board("try", boards.ranked([one, entry(tmp_path, 1, [50, 55])]), NEAREST, 2, 1.0, 48.25, 4)
+    assert [r["test_score"] for r in board.records()] == [57.5, None]
+    console = Console(width=90, file=io.StringIO())
+    console.print(boards.table(board))
+    assert "57.50" in console.file.getvalue()
+    text = page.page(board)
+    assert "On 4 test sentences" in text
+    assert "+9.25" in text
+    assert "57.50" in boards.markdown(board)
+    page.write(board, tmp_path / "out")
+    data = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
+    assert (data["nearest"]["test_score"], data["tested"]) == (48.25, 4)
+
+
+def test_a_sweep_without_a_test_says_so(board):
+    assert "There was no test" in page.page(board)

@@ -1,0 +1,168 @@
+"""`coconut sweep`: its options, and what they come to before anything is spent.
+
+Exit codes: 0 all went well, 1 no trial finished, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from coconut.config import FitConfig, InputError
+from coconut.options import add_config_options, config_from_args, overrides
+from coconut.sweep import DEFAULT_SPACE, SEARCHED
+
+DESCRIPTION = """Fit a voice many times over, each time with other settings, and keep the best.
+
+    coconut sweep                                     the demo, on the embedded model
+    coconut sweep --data my_recordings --trials 32 --name me
+    coconut sweep --name me --resume                  after any interruption
+
+Every setting of `coconut fit` may be given and then holds for all trials; what is not given is searched."""
+KEEP = {"run", "command", "name", "resume", "address", "time_budget", "tracking_uri", "storage", "space"}
+TRIALS = 8
+
+
+def add_parser(commands: Any, model: str) -> None:
+    """Add the command to the subparsers of `coconut`."""
+    parser = commands.add_parser(
+        "sweep", help="fit a voice many times, with settings searched", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--trials", type=int, help=f"fits in all (default: {TRIALS})")
+    add("--concurrent", type=int, help="trials at once (default: as many as the CPUs and GPUs take)")
+    add("--cpus-per-trial", type=float, help="CPUs of a trial (default: 1)")
+    add("--gpus-per-trial", type=float, help="GPUs of a trial; 0: none (default: 0.25 where there is one, else 0)")
+    add("--scheduler", choices=("asha", "none"), help="what stops trials that fall behind (default: asha)")
+    add("--space", default=DEFAULT_SPACE, metavar="FILE.py:FUNCTION",
+        help=f"what is searched; a file or a module, with a function (default: {DEFAULT_SPACE})")  # fmt: skip
+    add("--time-budget", type=float, metavar="SECONDS", help="end the sweep after so long; --resume goes on")
+    add("--address", help="a Ray cluster to run on, such as auto (default: this machine alone)")
+    add("--storage", help="folder or URI for results, reachable from every node (default: runs)")
+    add("--tracking-uri", help="MLflow store (default: sqlite:///runs/mlflow.db)")
+    add("--name", help="name of the sweep (default: sweep-DATE-TIME)")
+    add("--resume", action="store_true", help="go on with the sweep of that --name, as it began")
+    add("--dry-run", action="store_true", help="say what would run, and run nothing")
+    add_config_options(parser, model)
+    parser.set_defaults(run=sweep_command)
+
+
+def sweep_command(args: argparse.Namespace) -> int:
+    """`coconut sweep`: a new sweep, or on with one."""
+    return resume(args) if args.resume else start(args)
+
+
+def start(args: argparse.Namespace) -> int:
+    """A new sweep: check all that can be checked, make the job, run."""
+    from coconut.sweep import ray, run
+    from coconut.sweep.plan import Record
+    from coconut.sweep.tracking import Tracker
+
+    plan, config = make_plan(args)
+    fixed = {name: value for name, value in overrides(args).items() if name.startswith(SEARCHED)}
+    uri = absolute_uri(args.tracking_uri or f"sqlite:///{plan.home.parent / 'mlflow.db'}")
+    Tracker.check(uri)
+    if plan.home.exists():
+        raise InputError(f"{plan.home} exists already; choose another --name, or add --resume to go on with it.")
+    if args.dry_run:
+        run.describe(plan, config, fixed, uri)
+        return 0
+    run.console.print(f"{plan.name}: {config.data} on {config.model}; which stock voice is nearest?")
+    job = run.prepare(plan, config, args.address)
+    for note in job.notes:
+        run.console.print(note, style="dim")
+    assert job.nearest is not None
+    run.console.print(f"{job.nearest.name}, with a held-out score of {job.nearest.score:.2f}. Now the trials.")
+    ray.connect(plan, args.address)
+    record = Record(plan, uuid.uuid4().hex[:12], uri, fixed)
+    record.save()
+    return run.carry_out(record, job, again=False, budget=args.time_budget)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Go on with a sweep, whatever ended it."""
+    from coconut.sweep import ray, run, storage
+    from coconut.sweep.plan import Record
+    from coconut.sweep.tracking import Tracker
+
+    if not args.name:
+        raise InputError("--resume needs the --name of the sweep to go on with.")
+    given = {name for name, value in vars(args).items() if value and not name.startswith("config:")} - KEEP
+    if extra := sorted(given | set(overrides(args))):
+        raise InputError(f"--resume keeps the settings of the sweep; leave {', '.join(extra)} away.")
+    record = Record.load(local_root(args.storage) / args.name)
+    record.tracking_uri = absolute_uri(args.tracking_uri or record.tracking_uri)
+    Tracker.check(record.tracking_uri)
+    job = storage.load_job(record.plan)
+    ray.connect(record.plan, args.address)
+    return run.carry_out(record, job, again=True, budget=args.time_budget)
+
+
+def make_plan(args: argparse.Namespace) -> tuple[Any, FitConfig]:
+    """The plan that the options ask for, and the settings its job is made of. InputError where one makes no sense."""
+    from coconut.sweep.plan import Plan
+    from coconut.sweep.space import locate
+
+    config = config_from_args(args)
+    trials = TRIALS if args.trials is None else args.trials
+    cpus = 1.0 if args.cpus_per_trial is None else args.cpus_per_trial
+    for option, value, least in (
+        ("trials", trials, 1), ("concurrent", args.concurrent, 1), ("cpus-per-trial", cpus, 0.01),
+        ("time-budget", args.time_budget, 1),
+    ):  # fmt: skip
+        if value is not None and value < least:
+            raise InputError(f"--{option} is {value:g}; it must be at least {least:g}.")
+    name = time.strftime("sweep-%Y%m%d-%H%M%S") if args.name is None else args.name
+    if Path(name).name != name or name.startswith(".") or name in ("", "mlartifacts"):
+        raise InputError(f"--name {name!r} cannot name a folder here; use letters, digits, dots and dashes.")
+    device, gpus = devices(args, config)
+    storage = args.storage if "://" in (args.storage or "") else str(local_root(args.storage))
+    concurrent = args.concurrent or default_concurrent(args.address, cpus, gpus, trials)
+    settings = {"device": device}
+    scheduler = args.scheduler or "asha"
+    plan = Plan(name, storage, locate(args.space), settings, trials, concurrent, cpus, gpus, scheduler, config.seed)
+    return plan, config
+
+
+def devices(args: argparse.Namespace, config: FitConfig) -> tuple[str, float]:
+    """The device of the trials and their share of a GPU."""
+    import torch
+
+    from coconut.sweep.plan import settle_devices
+
+    there = 0.0
+    if args.address and args.gpus_per_trial is None and config.device == "auto":
+        from coconut.sweep import ray, run
+
+        there = ray.cluster_gpus(args.address)
+        if not there:
+            run.console.print("The cluster has no GPU now, so trials run on CPUs; --gpus-per-trial asks for one.")
+    return settle_devices(config.device, args.gpus_per_trial, torch.cuda.device_count(), args.address, there)
+
+
+def default_concurrent(address: str | None, cpus: float, gpus: float, trials: int) -> int:
+    """As many as this machine takes; on a cluster as many as there are trials."""
+    import torch
+
+    if address:
+        return trials
+    fits = (os.cpu_count() or 1) / cpus
+    if gpus:
+        fits = min(fits, torch.cuda.device_count() / gpus)
+    return max(1, min(trials, int(fits)))
+
+
+def local_root(storage: str | None) -> Path:
+    """The storage itself, or runs/ beside a remote one, as a path that holds in every folder."""
+    return (Path("runs") if not storage or "://" in storage else Path(storage).expanduser()).resolve()
+
+
+def absolute_uri(uri: str) -> str:
+    """A sqlite address with the whole path of its file; any other as it is."""
+    kind, _, path = uri.partition(":///")
+    return f"{kind}:///{Path(path).resolve()}" if kind == "sqlite" and path else uri

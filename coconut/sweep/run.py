@@ -1,0 +1,192 @@
+"""A sweep from its job to its last words."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from coconut import build, resources, voicepack
+from coconut import job as jobs
+from coconut.config import FitConfig, flatten, from_dict
+from coconut.job import Job
+from coconut.sweep import board as boards
+from coconut.sweep import page, ray, storage
+from coconut.sweep.board import Board, Entry
+from coconut.sweep.plan import Outcome, Plan, Record
+from coconut.sweep.runs import Runs, artifacts_in
+from coconut.sweep.screen import Screen
+from coconut.sweep.search import Search
+from coconut.sweep.tracking import Tracker
+
+HEARD = 5  # of a ranking's first voices the test is heard: the winner and the runners-up
+NEAREST = "nearest"
+console = Console(highlight=False, soft_wrap=True)
+
+
+def prepare(plan: Plan, config: FitConfig, address: str | None) -> Job:
+    """The sweep's job, laid down in its storage. Raises InputError for what cannot be used, before any trial starts.
+
+    Recordings are read here; which voice is nearest is found where the trials will run, if that is not here.
+    """
+    job = jobs.collect(from_dict({"device": "cpu"}, config))
+    if address or plan.gpus:
+        ray.connect(plan, address)
+        ray.check_nodes(plan, _folders(plan.configure(job)))
+        job = ray.remotely(plan, partial(jobs.settle_start, job, True, plan.settings["device"]))
+    else:
+        job = jobs.settle_start(job, True, plan.settings["device"])
+    storage.save_job(plan, job)
+    return job
+
+
+def _folders(config: FitConfig) -> list[str]:
+    """Model folders that every node must have."""
+    named = [config.model] + ([config.mimi_model] if config.loss.mimi else [])
+    return [name for name in named if Path(name).is_dir()]
+
+
+def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: str) -> None:
+    """What would run, and about how much speech it would synthesise."""
+    job = jobs.collect(from_dict({"device": "cpu"}, config))
+    base = plan.configure(job)
+    seconds = sum(u.seconds for u in job.fit) / len(job.fit)
+    share = f"{plan.cpus:g} CPUs" + (f" and {plan.gpus:g} GPUs" if plan.gpus else "")
+    console.print(f"{plan.trials} trials, {plan.concurrent} at once, {share} each, scheduler {plan.scheduler}.")
+    parts = f"{len(job.fit)} utterances to fit, {len(job.heldout)} held out, {len(job.test)} to test"
+    console.print(f"{base.data}: {parts}.")
+    for note in job.notes:
+        console.print(note, style="dim")
+    total = plan.trials * (base.budget or 0)
+    console.print(f"At most {total:,} syntheses, about {total * seconds:,.0f} s of audio; early stops make it less.")
+    console.print(f"Results: {plan.home}; storage: {plan.storage}; MLflow: {uri}")
+    console.print(f"Fixed: {dict(fixed) or 'nothing; all that ' + plan.space + ' names is searched'}")
+    for name, value in flatten(base).items():
+        console.print(f"  {name} = {value}", style="dim")
+
+
+def carry_out(record: Record, job: Job, again: bool, budget: float | None) -> int:
+    """Run or go on with a sweep on a connected Ray; report whatever came of it. The exit code."""
+    plan, began = record.plan, time.monotonic()
+    folder = plan.home
+    tracker = Tracker(record.tracking_uri, folder / "tracking", folder.parent / "mlartifacts")
+    search = Search(plan.space, plan.configure(job), record.fixed, plan.seed, min(10, max(4, plan.trials // 4)))
+    runs = Runs(plan, job, tracker, record.id)
+    with Screen(plan, job, console) as screen:
+        outcomes, how = ray.run(plan, search, again=again, watchers=[screen, runs], budget=budget)
+    record.seconds += time.monotonic() - began
+    if how == "complete":
+        hear_test(record, job, make_board(record, job, outcomes))
+    record.save()
+    board = make_board(record, job, outcomes)
+    page.write(board, folder)
+    keep_best(board, folder)
+    runs.conclude(board, outcomes, folder, how)
+    conclude(plan, board, how, record.tracking_uri, tracker.close())
+    if how == "interrupted":
+        return 130
+    return 0 if board.finished else 1
+
+
+def make_board(record: Record, job: Job, outcomes: list[Outcome]) -> Board:
+    assert job.nearest is not None
+    plan, entries, tests = record.plan, [], record.tests
+    for o in outcomes:
+        config, score = plan.configure(job, o.ticket.settings), tests.get(o.ticket.name)
+        entries.append(
+            Entry(o.ticket.name, o.ticket.preset, config, o.folder, o.status, o.stop, o.rows, o.error, score)
+        )
+    nearest, tested = tests.get(NEAREST), len(job.test)
+    return Board(plan.name, boards.ranked(entries), job.nearest, plan.trials, record.seconds, nearest, tested)
+
+
+def hear_test(record: Record, job: Job, board: Board) -> None:
+    """The test, once: the nearest stock voice, the winner and the runners-up, where the trials ran."""
+    if not job.test:
+        return
+    plan, first = record.plan, [entry for entry in board.entries if entry.voice][:HEARD]
+    packs = {entry.trial: voicepack.load(entry.voice) for entry in first if entry.voice}
+    missing = {name: pack for name, pack in packs.items() if name not in record.tests}
+    if missing or NEAREST not in record.tests:
+        task = partial(_hear, job, missing, plan.configure(job))
+        record.tests |= ray.remotely(plan, task) if plan.gpus else task()
+
+
+def _hear(job: Job, packs: Mapping[str, Tensor], config: FitConfig) -> dict[str, float]:
+    assert job.nearest is not None
+    nearest = resources.model(config.model, config.device).voices[job.nearest.name]
+    heard = {name: build.hear_test(job, pack, config) for name, pack in {NEAREST: nearest, **packs}.items()}
+    return {name: metrics.score for name, metrics in heard.items() if metrics}
+
+
+def keep_best(board: Board, folder: Path) -> None:
+    """Copy the best trial's artifacts to best/, whole or not at all."""
+    if board.best is None:
+        return
+    fresh = folder / ".best.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for path in artifacts_in(board.best.folder):
+        shutil.copy2(path, fresh / path.name)
+    shutil.rmtree(folder / "best", ignore_errors=True)
+    fresh.rename(folder / "best")
+
+
+def conclude(plan: Plan, board: Board, how: str, uri: str, unsent: str | None) -> None:
+    """The sweep's last words."""
+    folder = plan.home
+    console.print(boards.table(board))
+    for entry in board.entries:
+        if entry.error:
+            console.print(f"{entry.trial} failed: {entry.error}", style="red")
+    if board.finished < board.asked:
+        console.print(f"Only {board.finished} of the {board.asked} trials asked for finished.", style="yellow")
+    best, near = board.best, board.nearest
+    if best and best.best_score is not None:
+        console.print(_compared("Held-out score", near.name, near.score, best.trial, best.best_score))
+        console.print(_test_line(board, best))
+        console.print(f"Best voice: {folder / 'best' / 'voice.pt'}")
+        console.print(f"Listen: {folder / 'best' / 'voice_0.wav'} beside {folder / 'best' / 'target_0.wav'}")
+    spent = board.ledger()
+    cost = f"{spent['syntheses']:,.0f} syntheses, {spent['audio_seconds']:,.0f} s of audio, {spent['seconds']:,.0f} s"
+    console.print(f"{cost}; early stops saved {spent['syntheses_saved']:,.0f} syntheses.")
+    console.print(f"Page: {folder / 'report.html'}")
+    if unsent:
+        console.print(f"{unsent} This sends them: {_again(plan)}", style="yellow")
+    console.print("All runs: " + (f"mlflow ui --backend-store-uri {_near(uri)}" if uri.startswith("sqlite") else uri))
+    if how != "complete":
+        why = "The time budget is used up" if how == "budget" else "Interrupted"
+        console.print(f"{why}. Go on with: {_again(plan)}", style="yellow")
+
+
+def _compared(what: str, near: str, before: float, best: str, after: float) -> str:
+    gain = round(after - before, 6) + 0.0
+    return f"{what}: {before:.2f} nearest stock voice ({near}), {after:.2f} best voice ({best}), {gain:+.2f}."
+
+
+def _test_line(board: Board, best: Entry) -> str:
+    if best.test_score is not None and board.nearest_test is not None:
+        what = f"Test score, on {board.tested} sentences that chose nothing"
+        return _compared(what, board.nearest.name, board.nearest_test, best.trial, best.test_score)
+    if not board.tested:
+        return "There was no test: all recordings were needed to fit and to choose the voice."
+    return "The test is not heard yet; it is when the sweep ends."
+
+
+def _near(uri: str) -> str:
+    """A sqlite address relative to here, where that is shorter to type."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    here = Path.cwd()
+    return f"sqlite:///{path.relative_to(here)}" if path.is_relative_to(here) else uri
+
+
+def _again(plan: Plan) -> str:
+    usual = plan.remote or Path(plan.storage) == Path("runs").resolve()
+    storage = "" if usual else f" --storage {shlex.quote(plan.storage)}"
+    return f"coconut sweep --name {shlex.quote(plan.name)}{storage} --resume"

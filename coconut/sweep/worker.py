@@ -1,0 +1,84 @@
+"""A trial in a sweep's worker: its reports, its checkpoints, its artifacts in the storage. It knows no Ray."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coconut import artifacts
+from coconut.config import InputError
+from coconut.quiet import quiet
+from coconut.sweep import storage
+from coconut.sweep.plan import METRIC, Plan, Row, Ticket
+from coconut.trial import Trial, Wire
+
+ASHA = "asha"  # what stopped a trial that did not stop by itself
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One trial of the sweep's job, told to the driver by reports."""
+
+    def __init__(self, plan: Plan, ticket: Ticket, wire: Wire) -> None:
+        self.plan, self.ticket, self.written = plan, ticket, False
+        self.trial = Trial(storage.load_job(plan), {**plan.settings, **ticket.settings}, wire)
+
+    def report(self) -> dict[str, Any]:
+        """Run to the next scored generation: its row, the metric, what it cost, why it stopped ("": it goes on).
+
+        `refused` instead of all, where settings or data cannot be used. A trial that is over has left its artifacts.
+        """
+        try:
+            row = self.trial.advance()
+            while "score" not in row and not self.trial.ended:
+                row = self.trial.advance()
+            if self.trial.ended:
+                self.write()
+        except InputError as error:
+            return {"refused": str(error), "done": True}
+        clock = {METRIC: row[METRIC], "syntheses": row["syntheses"]}
+        end = {"stop": self.trial.stop, "done": self.trial.ended, "should_checkpoint": self.trial.due}
+        return {**clock, "row": row, **end}
+
+    def write(self) -> None:
+        """The artifacts of the peak, once. Raises InputError for a rough voice."""
+        if self.trial.best is None or self.written:
+            return
+        ticket, stop = self.ticket, self.trial.stop or ASHA
+        record = {**ticket.settings, "number": ticket.number, "preset": ticket.preset, "key": ticket.key, "stop": stop}
+        with storage.writing(self.plan, ticket.name, record) as folder:
+            self.trial.write(folder, stop)
+        self.written = True
+
+    def leave(self) -> None:
+        """The process is told to go, or to begin another trial."""
+        try:
+            self.write()
+        except InputError as error:
+            log.warning("%s: %s", self.ticket.name, error)
+
+
+def finish(plan: Plan, ticket: Ticket, checkpoint: Path, wire: Wire) -> None:
+    """Artifacts of a trial that could not write them itself, out of its checkpoint."""
+    worker = Worker(plan, ticket, wire)
+    worker.trial.load(checkpoint)
+    worker.write()
+
+
+def rows(plan: Plan, ticket: Ticket) -> list[Row] | None:
+    """The rows of a trial that has left its artifacts, copied to this machine; None where it has not."""
+    folder = plan.home / ticket.name
+    if plan.remote:
+        storage.fetch(plan, ticket.name, folder)
+    return artifacts.read_rows(folder) if storage.complete(folder, ticket.key) else None
+
+
+def pin(plan: Plan) -> None:
+    """Keep this process within its share: who counts CPUs and GPUs limits neither threads nor memory."""
+    quiet()
+    torch.set_num_threads(max(1, int(plan.cpus)))
+    if 0 < plan.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(plan.gpus)

@@ -1,0 +1,85 @@
+"""What a sweep costs beside its fits: its wall time over the sum of the same fits run bare in one process.
+
+    python experiments/bench/sweep.py --budget 800 --out sweep.json
+
+The sweep has one worker of one thread, no early stop, and is timed as a user meets it: from the command to
+its last words, with the start of Ray, the nearest stock voice, MLflow and the page. The bare fits load the
+sweep's job and run one after another in one process, of one thread too; their imports are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BARE = """
+import json, sys, time
+from pathlib import Path
+import torch
+from coconut.job import Job
+from coconut.trial import Trial
+torch.set_num_threads(1)
+folder, times = Path(sys.argv[1]), []
+job = Job.load(folder / "job")
+for path in sorted(folder.glob("trial_*/trial.json")):
+    record = json.loads(path.read_text())
+    settings = {name: value for name, value in record.items() if "." in name}
+    began = time.perf_counter()
+    trial = Trial(job, settings)
+    while not trial.ended:
+        trial.advance()
+    times.append(time.perf_counter() - began)
+print(json.dumps({"seconds": times, "score": trial.best.score}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--budget", type=int, default=800, help="syntheses of a trial")
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON too")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as storage:
+        result = measure(Path(storage), args.trials, args.budget)
+    print(json.dumps(result, indent=2))
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(storage: Path, trials: int, budget: int) -> dict[str, Any]:
+    """The two times, and the seconds of each fit in both."""
+    words = ["--trials", str(trials), "--budget", str(budget), "--concurrent", "1", "--scheduler", "none"]
+    words += ["--stop.patience", "0", "--device", "cpu", "--storage", str(storage), "--name", "bench"]
+    sweep = timed([sys.executable, str(ROOT / "experiments" / "sweep.py"), *words])[0]
+    said = timed([sys.executable, "-c", BARE, str(storage / "bench")])[1]
+    bare = json.loads(said.splitlines()[-1])["seconds"]
+    board = json.loads((storage / "bench" / "leaderboard.json").read_text(encoding="utf-8"))
+    rows = sorted(board["leaderboard"], key=lambda row: row["trial"])
+    return {
+        "sweep_seconds": sweep,
+        "bare_seconds": sum(bare),
+        "ratio": sweep / sum(bare),
+        "trials_in_sweep": [row["seconds"] for row in rows],
+        "trials_bare": bare,
+        "syntheses": [row["syntheses"] for row in rows],
+    }
+
+
+def timed(command: list[str]) -> tuple[float, str]:
+    """Wall seconds and output of a command of one thread."""
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    began = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet, cwd=ROOT.parent)
+    return time.perf_counter() - began, done.stdout
+
+
+if __name__ == "__main__":
+    main()

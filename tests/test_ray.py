@@ -1,0 +1,347 @@
+"""A sweep on a model problem with the real Ray, Tune and Optuna: it ends well whatever dies."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from coconut import voicepack
+from coconut.config import InputError
+from coconut.sweep import DEFAULT_SPACE, storage, worker
+from coconut.sweep import ray as sweeps
+from coconut.sweep.interrupt import interruptible
+from coconut.sweep.plan import Plan, Ticket, settle_devices
+from coconut.sweep.search import Search
+from coconut.trial import Trial
+from tests.toys import Fitting as wire
+from tests.toys import job
+
+ROOT = Path(__file__).parent.parent
+FIXED = {"es.popsize": 4, "loss.prior": 0.0}
+
+
+def plan(folder, **options):
+    """A plan whose job lies in its storage."""
+    base = options.pop("base", {})
+    keep = {"name": "toy", "storage": str(folder), "space": DEFAULT_SPACE, "trials": 3, "scheduler": "none"}
+    made = Plan(**(keep | options))
+    if not (Path(made.folder.removeprefix("file://")) / "job").exists():
+        storage.save_job(made, job(**base))
+    return made
+
+
+def search(settings, fixed=FIXED, seed=0, **options):
+    base = settings.configure(storage.load_job(settings))
+    return Search(options.pop("space", DEFAULT_SPACE), base, fixed, seed=seed, startup=2, **options)
+
+
+def run_to_the_end(trial):
+    while not trial.ended:
+        trial.advance()
+
+
+class Watcher:
+    def __init__(self):
+        self.events = []
+
+    def began(self, ticket):
+        self.events.append(("began", ticket.number))
+
+    def reported(self, ticket, row):
+        self.events.append((ticket.number, row["generation"]))
+
+    def ended(self, ticket, error):
+        self.events.append(("ended", ticket.number))
+
+    def tick(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def ray_here():
+    import ray
+
+    sweeps.connect(Plan("toy", "", DEFAULT_SPACE))
+    yield
+    ray.shutdown()
+
+
+def test_the_end_of_the_budget_acts_as_ctrl_c_and_sigterm_too():
+    with pytest.raises(KeyboardInterrupt), interruptible(0.2) as late:
+        time.sleep(20)
+    assert late.is_set()
+    with pytest.raises(KeyboardInterrupt), interruptible(None) as late:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    assert not late.is_set()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_background_job_that_ignores_ctrl_c_still_ends_with_its_budget():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible(0.2):
+            time.sleep(20)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- sweeps -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_a_voice_for_every_trial(tmp_path, ray_here):
+    watcher = Watcher()
+    settings = plan(tmp_path)
+    outcomes, how = sweeps.run(settings, search(settings), watchers=[watcher], wire=wire)
+    assert how == "complete"
+    assert [o.status for o in outcomes] == ["finished"] * 3
+    assert [o.ticket.preset for o in outcomes] == ["seed", "default", ""]
+    for o in outcomes:
+        assert o.stop in ("generations", "patience", "overcooked")
+        assert (o.folder / "voice.pt").is_file()
+        assert [row["generation"] for row in o.rows] == list(range(len(o.rows)))
+        best = [row["best_score"] for row in o.rows]
+        assert best == sorted(best)
+        assert watcher.events.count(("began", o.ticket.number)) >= 1
+        assert watcher.events.count(("ended", o.ticket.number)) == 1
+        assert [g for t, g in watcher.events if t == o.ticket.number] == [row["generation"] for row in o.rows]
+    again, how = sweeps.run(settings, search(settings), again=True, wire=wire)  # nothing left to do
+    assert (again, how) == (outcomes, "complete")
+    assert sweeps._watch.monitors == []  # what watched one sweep does not watch the next
+
+
+def fading(trial, base, fixed):
+    """A good first trial, then ones that stay where they began."""
+    return {"es.sigma": 0.5 if trial.number == 0 else 2e-4, "es.popsize": 8}
+
+
+@pytest.mark.slow
+def test_asha_stops_trials_and_each_still_has_its_voice_brought_back_from_a_remote_storage(
+    tmp_path, ray_here, monkeypatch
+):
+    """Rungs are in syntheses: a third of the budget of 184, with 20 a generation after the start's 4."""
+    monkeypatch.chdir(tmp_path)
+    base = {"generations": None, "budget": 184, "stop.patience": 0}
+    settings = plan("unused", storage=f"file://{tmp_path}/shared", scheduler="asha", concurrent=1, base=base)
+    searcher = search(settings, {}, space="tests.test_ray:fading", presets={})
+    outcomes, how = sweeps.run(settings, searcher, wire=wire)
+    assert how == "complete"
+    assert [(o.status, o.stop) for o in outcomes] == [
+        ("finished", "budget"), ("finished", "asha"), ("finished", "asha")
+    ]  # fmt: skip
+    assert [o.rows[-1]["syntheses"] for o in outcomes] == [184, 64, 64]
+    assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+    for o in outcomes:
+        assert o.folder.parent == tmp_path / "runs" / "toy"
+        assert (o.folder / "voice.pt").is_file()
+        assert not any(path.is_dir() for path in o.folder.iterdir())
+
+
+def sizes(trial, base, fixed):
+    """Small populations and large ones in turn."""
+    return {"es.popsize": (8, 32)[trial.number % 2], **fixed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [400, 800])
+def test_trials_are_of_equal_cost_whatever_their_popsize(tmp_path, ray_here, budget):
+    base = {"generations": None, "budget": budget, "stop.patience": 0}
+    settings = plan(tmp_path, base=base, trials=2)
+    outcomes, how = sweeps.run(settings, search(settings, {}, space="tests.test_ray:sizes", presets={}), wire=wire)
+    assert how == "complete"
+    assert [o.stop for o in outcomes] == ["budget"] * 2
+    for o, popsize in zip(outcomes, (8, 32), strict=True):
+        generation = 2 * popsize + 4
+        assert budget - generation < o.rows[-1]["syntheses"] <= budget
+        assert o.rows[-1]["generation"] == (budget - 4) // generation
+
+
+@pytest.mark.slow
+def test_bad_settings_of_one_trial_end_that_trial_with_its_sentence(tmp_path, ray_here):
+    settings = plan(tmp_path, base={"limit": 2}, trials=2, concurrent=1)
+    outcomes, how = sweeps.run(settings, search(settings), wire=wire)
+    assert how == "complete"
+    assert [o.status for o in outcomes] == ["failed", "failed"]
+    assert outcomes[0].error == "The toy has no data; give it some."
+
+
+def test_artifacts_are_complete_only_for_the_life_that_wrote_them(tmp_path):
+    settings = plan(tmp_path)
+    one = worker.Worker(settings, Ticket("one", 0, "", {"es.kind": "cmaes"}), wire)
+    one.report()
+    one.leave()
+    folder = tmp_path / "toy" / "trial_000"
+    assert storage.complete(folder, "one")
+    assert not storage.complete(folder, "two")
+    assert not storage.complete(tmp_path, "one")
+    assert voicepack.load(folder / "voice.pt").shape == (510, 1, 256)
+    record = json.loads((folder / "trial.json").read_text())
+    assert (record["es.kind"], record["stop"]) == ("cmaes", "asha")
+
+
+def test_missing_artifacts_are_made_from_a_checkpoint(tmp_path):
+    settings, ticket = plan(tmp_path), Ticket("one", 0, "", {"es.kind": "cmaes"})
+    one = worker.Worker(settings, ticket, wire)
+    for _ in range(4):
+        one.report()
+    one.trial.save(tmp_path / "checkpoint")
+    worker.finish(settings, ticket, tmp_path / "checkpoint", wire)
+    folder = tmp_path / "toy" / "trial_000"
+    assert storage.complete(folder, "one")
+    assert len(worker.rows(settings, ticket)) == 4
+    assert voicepack.load(folder / "voice.pt").shape == (510, 1, 256)
+
+
+def test_a_report_carries_the_row_and_its_clock_or_a_refusal(tmp_path):
+    settings = plan(tmp_path)
+    said = worker.Worker(settings, Ticket("a", 0, "", {}), wire).report()
+    assert said["best_score"] == said["row"]["score"]
+    assert (said["syntheses"], said["stop"], said["done"], said["should_checkpoint"]) == (4, "", False, True)
+    assert (
+        "did you mean es.sigma"
+        in worker.Worker(settings, Ticket("b", 1, "", {"es.sgima": 1}), wire).report()["refused"]
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_worker_resumes_without_forgetting_its_peak(tmp_path):
+    out, _ = drive(tmp_path, {"TOY_KILL": str(tmp_path / "killed")}, trials=1)
+    assert (tmp_path / "killed").exists()
+    suggested = search(plan(tmp_path)).suggest("a")
+    calm = Trial(job(), {k: v for k, v in suggested.items() if k not in sweeps.OURS}, wire)
+    run_to_the_end(calm)
+    assert out["trials"] == [
+        {
+            "status": "finished",
+            "error": None,
+            "preset": "seed",
+            "generations": [row["generation"] for row in calm.rows],
+            "best": calm.best.score,
+            "voice": True,
+        }
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_path):
+    began = subprocess.Popen(command(tmp_path, trials=3, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "0.5"}))
+    wait_for(lambda: (tmp_path / "toy" / "trial_000" / "trial.json").exists())
+    time.sleep(7)  # past a snapshot
+    began.kill()
+    began.wait()
+    before = (tmp_path / "toy" / "trial_000" / "trial.json").read_text()
+    out, code = drive(tmp_path, {}, trials=3, again=True)
+    assert code == 0
+    assert out["how"] == "complete"
+    assert [(t["status"], t["error"]) for t in out["trials"]] == [("finished", None)] * 3
+    assert [t["preset"] for t in out["trials"]] == ["seed", "default", ""]
+    assert all(t["generations"] == list(range(len(t["generations"]))) for t in out["trials"])
+    assert all(t["voice"] for t in out["trials"])
+    assert (tmp_path / "toy" / "trial_000" / "trial.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path):
+    began = subprocess.Popen(
+        command(tmp_path, trials=3, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "1"}), stdout=subprocess.PIPE
+    )
+    wait_for(lambda: any((tmp_path / "toy").glob("trial_*/checkpoint_*")))
+    began.send_signal(signal.SIGTERM)  # taken as Ctrl-C
+    out = json.loads(began.communicate()[0].splitlines()[-1])
+    assert out["how"] == "interrupted"
+    assert "unfinished" in {t["status"] for t in out["trials"]}
+    for checkpoint in (tmp_path / "toy").glob("trial_000/checkpoint_*"):
+        shutil.rmtree(checkpoint)  # as if dropped after the last snapshot: the trial begins anew
+    done, _ = drive(tmp_path, {}, trials=3, again=True)
+    assert done["how"] == "complete"
+    assert [t["status"] for t in done["trials"]] == ["finished"] * 3
+
+
+def environment(extra):
+    return {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **extra}
+
+
+def command(folder, **options):
+    return [sys.executable, "-c", "from tests.test_ray import driver; driver()", json.dumps([str(folder), options])]
+
+
+def drive(folder, extra, **options):
+    """A sweep in a process of its own: what it found, and its exit code."""
+    options = {"again": False, **options}
+    done = subprocess.run(command(folder, **options), cwd=ROOT, env=environment(extra), capture_output=True, text=True)
+    assert done.stdout, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.returncode
+
+
+def driver():
+    folder, options = json.loads(sys.argv[1])
+    again = options.pop("again")
+    settings = plan(folder, **options)
+    sweeps.connect(settings)
+    outcomes, how = sweeps.run(settings, search(settings), again=again, wire=wire)
+    trials = [
+        {
+            "status": o.status,
+            "error": o.error,
+            "preset": o.ticket.preset,
+            "generations": [row["generation"] for row in o.rows],
+            "best": o.rows[-1]["best_score"] if o.rows else None,
+            "voice": (o.folder / "voice.pt").is_file(),
+        }
+        for o in outcomes
+    ]
+    print(json.dumps({"how": how, "trials": trials}))
+
+
+def wait_for(condition, seconds=180):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_trial_that_could_never_be_placed_is_refused():
+    with pytest.raises(InputError, match="asks for 999 CPUs"):
+        sweeps.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
+
+
+# device, --gpus-per-trial, GPUs here, --address, GPUs of the cluster -> device and share of each trial, or why not
+DEVICES = [
+    (("auto", None, 0, None, 0), ("cpu", 0.0)),
+    (("auto", None, 1, None, 0), ("cuda", 0.25)),
+    (("auto", 0, 1, None, 0), ("cpu", 0.0)),
+    (("auto", 0.5, 1, None, 0), ("cuda", 0.5)),
+    (("auto", 2, 2, None, 0), ("cuda", 2.0)),
+    (("auto", 0.5, 0, None, 0), "this machine has 0"),
+    (("auto", 1.5, 4, None, 0), "whole number"),
+    (("auto", -1, 1, None, 0), "--gpus-per-trial is -1"),
+    (("auto", None, 0, "auto", 4), ("cuda", 0.25)),
+    (("auto", None, 1, "auto", 0), ("cpu", 0.0)),
+    (("auto", 0.5, 0, "auto", 0), ("cuda", 0.5)),
+    (("cuda", None, 1, None, 0), ("cuda", 0.25)),
+    (("cuda", None, 0, "auto", 0), ("cuda", 0.25)),
+    (("cuda", 0, 1, None, 0), "contradict each other"),
+    (("cuda:1", None, 2, None, 0), "Ray chooses the GPU"),
+    (("cuda:1", 0.5, 2, None, 0), "Ray chooses the GPU"),
+    (("cpu", None, 1, None, 0), ("cpu", 0.0)),
+    (("cpu", 0.5, 1, None, 0), "contradict each other"),
+    (("cpu", 0, 1, None, 0), ("cpu", 0.0)),
+    (("mps", None, 0, None, 0), ("mps", 0.0)),
+]
+
+
+@pytest.mark.parametrize(("asked", "expected"), DEVICES)
+def test_a_device_is_what_was_said_or_refused_in_words(asked, expected):
+    if isinstance(expected, tuple):
+        assert settle_devices(*asked) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            settle_devices(*asked)
