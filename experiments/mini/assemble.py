@@ -107,7 +107,7 @@ def _sex(kind: str, f0: float) -> str:
 
 def _measure(cards: list[dict[str, Any]]) -> None:
     """Add to each card sex, median F0 (Hz) and the rate (phonemes a second) of the voice on held-out texts."""
-    model, packs = mini.load(), mini.voices()
+    model, packs = mini.build_model(), mini.voices()
     for card in track(cards, "measuring voices"):
         strings = [align.phonemes(text, card["accent"]) for text in CARD_TEXTS]
         tracks, seconds = [], 0.0

@@ -38,7 +38,7 @@ class Bench:
 
     @cached_property
     def model(self) -> Any:
-        return mini.load()
+        return mini.build_model()
 
     @cached_property
     def voices(self) -> dict[str, Tensor]:
