@@ -56,15 +56,22 @@ def weight(default: float | None, help: str) -> Any:
 class EsConfig:
     """The evolution strategy. Genomes are whitened, so sigma 1 is the spread of the stock voices."""
 
-    kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk")
+    kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk, adam")
     sigma: float = option(
         0.2, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3, Range(0.05, 1.0, log=True)
     )
-    popsize: int = option(16, "candidates per generation", 2, 65536, Range(8, 32, step=4))
+    popsize: int = option(16, "candidates per generation; adam alone may have 1", 1, 65536, Range(8, 32, step=4))
     rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0, Range(0.1, 0.5))
     mirrored: bool = option(False, "sample in mirrored pairs")
     orthogonal: bool = option(True, "candidates at right angles to each other; false: independent draws")
     mean_rate: float = option(1.0, "learning rate of the mean", 1e-6, 10.0)
+    learning_rate: float = option(
+        0.1, "step size, in standard deviations of the stock voices (adam only)", 1e-6, 10.0, Range(0.02, 0.3, log=True)
+    )
+    beta1: float = option(0.9, "memory of the gradient (adam only)", 0.0, 0.9999)
+    beta2: float = option(0.999, "memory of the squared gradient (adam only)", 0.0, 0.999999)
+    clip: float = option(1.0, "longest gradient, longer ones are cut; 0: any (adam only)", 0.0)
+    decay: float = option(0.0, "share of the step size lost each generation (adam only)", 0.0, 0.5, Range(0.0, 0.03))
     sigma_min: float = option(1e-4, "floor of the step size", 0.0)
     sigma_max: float = option(10.0, "ceiling of the step size", 1e-8)
 
@@ -142,6 +149,8 @@ class FitConfig:
             _check(name, spec, value)
         if not any(value for value in dataclasses.asdict(self.loss).values()):
             raise InputError("loss: every weight is 0, so nothing is compared; give one term a weight above 0.")
+        if self.es.popsize < 2 and self.es.kind != "adam":
+            raise InputError(f"es.popsize is {self.es.popsize}; it must be from 2 to 65536.")
         if self.es.sigma_min > self.es.sigma_max:
             raise InputError("es.sigma_min is above es.sigma_max; lower the floor or raise the ceiling.")
         if self.min_seconds >= self.max_seconds:

@@ -30,3 +30,12 @@ def write_text(path: str | Path, text: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def cache_folder() -> Path:
+    """Where coconut keeps what can be computed again: $XDG_CACHE_HOME/coconut, else ~/.cache/coconut.
+
+    XDG Base Directory Specification 0.8: a relative path there is to be ignored.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "coconut"

@@ -22,20 +22,22 @@ from torch import Tensor
 from coconut import strategy
 from coconut.config import FitConfig, InputError
 from coconut.data import Utterance
-from coconut.objective import Losses
+from coconut.objective import COST, Losses
 from coconut.score import Metrics
 from coconut.stop import StopReason, should_stop
 from coconut.style import StyleSpace
 
 
 class ObjectiveLike(Protocol):
-    """What a fit needs of an objective: the losses of a population on some utterances."""
+    """What a fit needs of an objective: the losses of a population on some utterances, and their gradient."""
 
     space: StyleSpace
     syntheses: int
     audio_seconds: float
 
     def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses: ...
+
+    def gradient(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[Losses, Tensor]: ...
 
 
 class ScoreLike(Protocol):
@@ -116,8 +118,11 @@ def fit(
     while not run.ended:
         utterances = windows[run.generation]
         population = run.strategy.ask()
-        losses = objective(population, utterances)
-        run.strategy.tell(population, losses.total)
+        if run.strategy.needs_gradient:
+            losses, gradient = objective.gradient(population, utterances)
+        else:
+            losses, gradient = objective(population, utterances), None
+        run.strategy.tell(population, losses.total, gradient)
         yield run.step(losses)
 
 
@@ -139,7 +144,8 @@ class _Run:
         self.best: Best | None = None
         self.stop: StopReason | None = None
         self.ledger = _Ledger(objective, score)
-        self.cost = self.strategy.popsize * window  # syntheses of a generation
+        each = COST if self.strategy.needs_gradient else 1
+        self.cost = self.strategy.popsize * window * each  # syntheses of a generation
         self._check_budget()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from coconut.data import Utterance
 from coconut.losses import Synthesis, Term
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
+from coconut.synthesis.gradient import Tape
+
+COST = 3  # syntheses that one is counted as when its gradient is computed
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class Losses:
     """total [P], what the strategy minimises; terms {name: [P]}, unweighted, mean over utterances.
 
     Float64 on the CPU, as genomes are. Infinite throughout for a candidate that cannot be heard on
-    some utterance: its style or audio is not finite, or its speech endless.
+    some utterance: its style or audio is not finite, or its speech endless. `flat` names the terms
+    that a gradient beside these losses leaves aside, because they have none.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    flat: tuple[str, ...] = ()
 
 
 class Objective:
@@ -49,20 +55,73 @@ class Objective:
         self.syntheses = 0
         self.audio_seconds = 0.0
         self._references = {} if references is None else references
+        self._tape = Tape(synth)
+        self._flat = tuple(name for name, term in self.terms.items() if not getattr(term, "differentiable", False))
+        self._warned = False
 
     @torch.no_grad()
     def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses:
         """population [P, D] of any dtype and device; the synthesizer's device works on it in float32."""
         syn = self.synthesise(population, utterances)
         bad = ~syn.ok.all(1).cpu()
+        values = {name: value.mean(1).cpu().double() for name, value in self._compare(syn, utterances).items()}
+        return self._weighed(values, bad)
+
+    def gradient(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[Losses, Tensor]:
+        """Losses of population [P, D], and their gradient [P, D], float64 on the CPU.
+
+        One candidate and one utterance after another: memory holds the tape of one. Each counts as COST
+        syntheses. A candidate that cannot be heard, or whose gradient is not finite, has infinite losses
+        and a gradient of 0. Terms that have no gradient count in the losses alone, which is said once.
+        """
+        self._say_flat()
+        slopes = torch.zeros(population.shape, dtype=torch.float64)
+        values = {name: torch.zeros(len(population), dtype=torch.float64) for name in self.terms}
+        bad = torch.zeros(len(population), dtype=torch.bool)
+        for p, genome in enumerate(population):
+            for utterance in utterances:
+                found, slope = self._slope(genome, utterance)
+                for name, value in found.items():
+                    values[name][p] += value / len(utterances)
+                slopes[p] += slope / len(utterances)
+            bad[p] = not slopes[p].isfinite().all()
+        return self._weighed(values, bad, self._flat), slopes.masked_fill(bad[:, None], 0.0)
+
+    def _slope(self, genome: Tensor, utterance: Utterance) -> tuple[dict[str, float], Tensor]:
+        """Values of the terms and the gradient [D] of their weighted sum; NaN where it cannot be heard."""
+        leaf = genome.detach()[None].float().to(self.synth.device).requires_grad_()
+        script = self.synth.prepare([utterance.phonemes])
+        syn = Synthesis.taped(self._tape, script, self.space.styles(leaf, script.rows.to(leaf.device)))
+        self.syntheses += COST
+        self.audio_seconds += syn.seconds
+        if not syn.ok.all():
+            return {}, torch.full_like(leaf[0], math.nan, device="cpu", dtype=torch.float64, requires_grad=False)
+        values = self._compare(syn, [utterance])
+        steep = [self.weights[name] * value.sum() for name, value in values.items() if value.requires_grad]
+        (slope,) = torch.autograd.grad(torch.stack(steep).sum(), leaf) if steep else (torch.zeros_like(leaf),)
+        return {name: float(value.detach()) for name, value in values.items()}, slope[0].cpu().double()
+
+    def _compare(self, syn: Synthesis, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Distances [P, U] by the name of the term. Terms without a gradient see nothing of the tape."""
+        off = syn.detached() if syn.soft is not None else syn
+        return {
+            name: term([self.reference(name, u) for u in utterances], off if name in self._flat else syn)
+            for name, term in self.terms.items()
+        }
+
+    def _weighed(self, values: Mapping[str, Tensor], bad: Tensor, flat: tuple[str, ...] = ()) -> Losses:
+        """Losses of values [P] of the terms; infinite where `bad` [P]."""
         total = torch.zeros(len(bad), dtype=torch.float64)
         terms = {}
-        for name, term in self.terms.items():
-            refs = [self.reference(name, utterance) for utterance in utterances]
-            value = term(refs, syn).mean(1).cpu().double()
+        for name, value in values.items():
             terms[name] = value.nan_to_num(nan=math.inf, posinf=math.inf).masked_fill(bad, math.inf)
             total += self.weights[name] * terms[name]
-        return Losses(total.masked_fill(bad, math.inf), terms)
+        return Losses(total.masked_fill(bad, math.inf), terms, flat)
+
+    def _say_flat(self) -> None:
+        if self._flat and not self._warned:
+            self._warned = True
+            warnings.warn(f"No gradient comes from {', '.join(self._flat)}: only the other terms lead.", stacklevel=3)
 
     def synthesise(self, population: Tensor, utterances: Sequence[Utterance]) -> Synthesis:
         """What the candidates [P, D] make of the utterances' texts."""

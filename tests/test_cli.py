@@ -115,7 +115,7 @@ def test_help_says_what_holds_for_the_model(capsys):
             with pytest.raises(SystemExit):
                 main([command, "--model", model, "--help"])
             said = " ".join(capsys.readouterr().out.split())
-            found[model, command] = said.partition("--budget INT")[2].partition("default: ")[2].partition(",")[0]
+            found[model, command] = said.rpartition("--budget INT")[2].partition("default: ")[2].partition(",")[0]
     assert found["mini", "fit"] == found["mini", "sweep"] == "1000"
     assert found["hexgrad/Kokoro-82M", "fit"] == found["hexgrad/Kokoro-82M", "sweep"] == "8000"
 

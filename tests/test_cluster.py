@@ -18,6 +18,8 @@ from coconut import voicepack
 from tests.test_cli import DEMO, demo_rows
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}  # every node and every driver names the same
+ENVIRONMENT = {**os.environ, **TOKEN, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
 QUICK = ("--budget", "30", "--es.popsize", "4", "--window.size", "1", "--heldout", "2", "--test", "2")
 
 
@@ -34,12 +36,14 @@ def node(folder, *words):
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [*RAY, *words], cwd=folder, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
+            env=ENVIRONMENT,
         )  # fmt: skip
     try:
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
 
@@ -48,22 +52,22 @@ def cluster(tmp_path_factory):
     """The address of a head that takes no trial, with two nodes of one CPU each."""
     home, port = tmp_path_factory.mktemp("cluster"), free_port()
     address = f"127.0.0.1:{port}"
-    with (
-        node(home / "head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"),
-        node(home / "one", f"--address={address}", "--num-cpus=1"),
-        node(home / "two", f"--address={address}", "--num-cpus=1"),
-    ):
-        wait_for(lambda: cpus(address) == 2)
-        yield address
+    with node(home / "head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"):
+        wait_for(lambda: cpus(address) == 0)
+        with node(home / "one", f"--address={address}", "--num-cpus=1"):
+            wait_for(lambda: cpus(address) == 1)
+            with node(home / "two", f"--address={address}", "--num-cpus=1"):
+                wait_for(lambda: cpus(address) == 2)
+                yield address
 
 
 def cpus(address):
     code = f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources().get('CPU', 0))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=180):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -73,7 +77,7 @@ def wait_for(condition, seconds=120):
 def sweep(folder, *words):
     return subprocess.Popen(
         [sys.executable, "-m", "coconut.cli", "sweep", *words], cwd=folder, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
 
 
@@ -110,6 +114,7 @@ sweeps.check_nodes(plan, sys.argv[2:])
 @pytest.mark.slow
 def test_a_model_folder_that_a_node_lacks_is_named(cluster, tmp_path):
     for folder, sentence in ((tmp_path, ""), (tmp_path / "gone", f"has no folder {tmp_path / 'gone'}; put it there")):
-        done = subprocess.run([sys.executable, "-c", CHECK, cluster, str(folder)], capture_output=True, text=True)
+        command = [sys.executable, "-c", CHECK, cluster, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
         assert (done.returncode == 0) == (not sentence), done.stderr
         assert sentence in done.stderr

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coconut import audio, build, cli, data, resources
-from coconut.data import hub
+from coconut import build, cli, data, resources
+from coconut.data import hub, reading
 from coconut.sweep import run
 from tests.test_data import parquet
 
@@ -32,7 +32,7 @@ def counted(name, function):
     return call
 
 
-PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (audio, "load"), (hub, "_open")]
+PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (reading, "_audio"), (hub, "_open")]
 
 
 def wire(job, config):
@@ -49,7 +49,7 @@ def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_
     monkeypatch.setenv(LOG, str(tmp_path / "log"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = dataclasses.replace(data.SOURCES["expresso"], path=parquet(tmp_path / "set", "expresso"))
-    monkeypatch.setitem(hub.SOURCES, "expresso", source)
+    monkeypatch.setitem(reading.SETS, "expresso", source)
     resources.forget()
     for module, name in PLACES:
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
@@ -66,10 +66,10 @@ def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_
     assert len(workers) == 1
     assert seen["wire", "worker"] == 4
     assert seen["_open", "here"] == 1
-    assert seen["load", "here"] == 4  # rows of the speaker
+    assert seen["_audio", "here"] == 4  # rows of the speaker
     assert seen["load_model", "here"] == seen["load_model", "worker"] == 1
     assert seen["SpeakerEncoder", "here"] == seen["SpeakerEncoder", "worker"] == 1
-    assert not {what for what, where in seen if where == "worker"} & {"load", "_open"}
+    assert not {what for what, where in seen if where == "worker"} & {"_audio", "_open"}
 
 
 def lines(path):

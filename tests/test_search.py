@@ -142,6 +142,14 @@ def test_only_what_does_something_is_asked_for():
     assert "loss.mimi" not in names["snes"]  # off: mini has no Mimi
 
 
+def test_what_follows_a_gradient_climbs_from_one_point_unless_told_otherwise():
+    trial = Asked(**{"es.kind": "adam"})
+    assert spaces.voices(trial, defaults(), {}) == {"es.popsize": 1}
+    assert {"es.learning_rate", "es.decay"} <= set(trial.names)
+    assert not {"es.sigma", "es.popsize"} & set(trial.names)
+    assert spaces.voices(trial, defaults(), {"es.popsize": 3}) == {"es.popsize": 3}
+
+
 def test_ranges_hold_the_defaults():
     for name, spec, value in walk(defaults("some/model")):
         where = spec.metadata["search"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coconut.strategy import KINDS, Strategy, build
+from coconut.strategy import Strategy, build
+from tests.test_strategy import kinds, ranking, told
 
-kinds = pytest.mark.parametrize("kind", list(KINDS))
 DIM = 6
 
 
@@ -25,11 +25,11 @@ def trajectory(s: Strategy, f, generations: int = 25) -> list[torch.Tensor]:
     for _ in range(generations):
         x = s.ask()
         points.append(x)
-        s.tell(x, f(x))
+        told(s, x, f) if s.needs_gradient else s.tell(x, f(x))
     return [*points, s.mean]
 
 
-@kinds
+@ranking
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
     "transform",
@@ -46,7 +46,7 @@ def test_monotone_transforms_of_the_loss_change_no_bit(kind, transform, mirrored
     assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
 
 
-@kinds
+@ranking
 @pytest.mark.parametrize("power", [-20, 1, 30])
 def test_scaling_by_a_power_of_two_changes_no_bit(kind, power):
     factor = 2.0**power
@@ -76,7 +76,7 @@ def test_rotation_turns_the_search_along(kind):
         assert a.sigma == pytest.approx(b.sigma, rel=1e-8)
 
 
-@kinds
+@ranking
 def test_the_order_of_candidates_changes_no_bit(kind):
     shuffle = torch.randperm(9, generator=torch.Generator().manual_seed(1))
     a, b = start(kind), start(kind)
@@ -89,7 +89,7 @@ def test_the_order_of_candidates_changes_no_bit(kind):
     assert a.sigma == b.sigma
 
 
-@kinds
+@ranking
 def test_losses_may_be_a_list_or_of_another_dtype(kind):
     """Losses that are equal in float32 must not become ties."""
     x = start(kind).ask()

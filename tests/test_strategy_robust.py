@@ -10,10 +10,10 @@ import torch
 
 from coconut.strategy import build
 from coconut.strategy.xnes import conditioned
-from tests.test_strategy import gaussian, kinds, sphere, start, walk_on
+from tests.test_strategy import gaussian, kinds, ranking, sphere, start, told, walk_on
 
 
-@kinds
+@ranking
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("generation", [0, 3])
 def test_a_non_finite_loss_ranks_worst_from_the_first_generation_on(kind, bad, generation):
@@ -35,13 +35,13 @@ def test_a_non_finite_candidate_ranks_worst_and_spoils_nothing(kind):
     for _ in range(20):
         x = s.ask()
         x[0, 0], x[1] = torch.nan, torch.inf
-        s.tell(x, sphere(x).nan_to_num(-1.0))
+        s.tell(x, sphere(x).nan_to_num(-1.0), 2 * x)
         assert s.mean.isfinite().all()
         assert 0 < s.sigma < 1e3
     assert s.ask().isfinite().all()
 
 
-@kinds
+@ranking
 def test_a_generation_without_any_finite_loss_changes_nothing_and_warns_once(kind):
     s = walk_on(start(kind), 2)
     before = s.state_dict()
@@ -96,10 +96,9 @@ def test_candidates_changed_by_the_caller_are_taken_as_they_are(kind):
     """Told better candidates than asked, a strategy follows them."""
     s = start(kind, 6, 8)
     for _ in range(30):
-        x = s.ask() * 0.5
-        s.tell(x, sphere(x))
+        told(s, s.ask() * 0.5)
     assert sphere(s.mean[None]) < 1
-    s.tell(s.ask() * 1e30, torch.arange(8.0))
+    s.tell(s.ask() * 1e30, torch.arange(8.0), torch.ones(8, 6))
     assert s.mean.isfinite().all()
     assert s.ask().isfinite().all()
 
@@ -205,7 +204,7 @@ def test_no_bound_of_sigma_extends_what_float64_has_room_for(kind):
     assert s.sigma_min > 1e-154
 
 
-@pytest.mark.parametrize("kind", ["snes", "sepcmaes", "cem", "walk"])
+@pytest.mark.parametrize("kind", ["snes", "sepcmaes", "cem", "walk", "adam"])
 def test_separable_kinds_need_memory_linear_in_the_dimension(kind):
     s = walk_on(build(kind, mean=torch.ones(300_000), sigma=0.3, popsize=4, seed=0), 2)
     assert s.mean.isfinite().all()

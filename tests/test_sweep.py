@@ -29,7 +29,7 @@ BAD = {
     "a share of nothing": (["--gpus-per-trial", "0.5"], "this machine has 0"),
     "no share of a gpu": (["--device", "cuda", "--gpus-per-trial", "0"], "contradict each other"),
     "one gpu of several": (["--device", "cuda:1"], "Ray chooses the GPU"),
-    "no such space": (["--space", "nowhere.py:voices"], "--space nowhere.py:voices"),
+    "no such space": (["--space", "nowhere.py:voices"], "nowhere.py:voices cannot be loaded"),
     "no time": (["--time-budget", "0"], "--time-budget is 0"),
     "unknown option": (["--trails", "3"], "did you mean --trials"),
     "unknown setting": (["--es.sgima", "3"], "did you mean --es.sigma"),

@@ -29,7 +29,40 @@ def dtw(cost: Tensor, n: Tensor, m: Tensor, band: float = BAND, carried: Tensor 
     without it). Cells further than `band` from the straight line are closed; the band opens far
     enough for a path to exist. All cells of one anti-diagonal are computed together.
     """
-    size, rows, columns = cost.shape
+    grid, other = _summed(cost, n, m, band, carried)
+    item = torch.arange(len(cost), device=cost.device)
+    end = (n + m - 2, item, n)  # column 0 of the grid is a border
+    weight = (n + m).to(cost.dtype)
+    return grid[end] / weight, (other[end] if other is not None else torch.zeros_like(weight)) / weight
+
+
+def path(cost: Tensor, band: float = BAND) -> tuple[Tensor, Tensor, Tensor]:
+    """The best path through one matrix [N, M]: rows, columns, and weights, all [K].
+
+    (weights * cost[rows, columns]).sum() is what `dtw` gives, and (weights * carried[rows, columns]).sum()
+    what it gives for `carried`: with the path known, both have a gradient.
+    """
+    n, m = cost.shape
+    sizes = torch.tensor([[n], [m]], device=cost.device)
+    grid, _ = _summed(cost.detach()[None], sizes[0], sizes[1], band, None)
+    total = [row.tolist() for row in grid[:, 0, 1:].cpu()]  # total[i + j][i]
+    here = cost.detach().cpu().tolist()
+    i, j, taken = n - 1, m - 1, []
+    while i or j:
+        up = total[i + j - 1][i - 1] if i else math.inf
+        left = total[i + j - 1][i] if j else math.inf
+        across = total[i + j - 2][i - 1] + here[i][j] if i and j else math.inf
+        diagonal = i > 0 and j > 0 and across <= min(up, left)
+        taken.append((i, j, 1 + diagonal))
+        back = j > 0 and (left <= up or not i)
+        i, j = (i - 1, j - 1) if diagonal else (i, j - 1) if back else (i - 1, j)
+    found = torch.tensor([*taken, (0, 0, 2)], device=cost.device)
+    return found[:, 0], found[:, 1], found[:, 2].to(cost.dtype) / (n + m)
+
+
+def _summed(cost: Tensor, n: Tensor, m: Tensor, band: float, carried: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Costs of the best paths to all cells, and of `carried` along them, as `_skewed` lays them out."""
+    _, rows, columns = cost.shape
     steps = rows + columns - 1
     grid = _skewed(cost.masked_fill(_closed(n, m, rows, columns, band), math.inf), math.inf)
     other = _skewed(carried, 0.0) if carried is not None else None
@@ -47,10 +80,7 @@ def dtw(cost: Tensor, n: Tensor, m: Tensor, band: float = BAND, carried: Tensor 
         elif other is not None:
             _carry(other, k, one, straight, torch.full_like(straight, math.inf))
         here[:, 1:] += straight
-    item = torch.arange(size, device=cost.device)
-    end = (n + m - 2, item, n)  # column 0 of the grid is a border
-    weight = (n + m).to(cost.dtype)
-    return grid[end] / weight, (other[end] if other is not None else torch.zeros_like(weight)) / weight
+    return grid, other
 
 
 def _carry(other: Tensor, k: int, one: Tensor, straight: Tensor, diagonal: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from coconut.audio import f0
 from coconut.data import Utterance
-from coconut.losses.synthesis import Synthesis, recording
+from coconut.losses.synthesis import Synthesis, narrow, recording
 
 QUANTILES = 32
 INNER = 0.8  # share of voiced frames compared: slips of a tracker and onsets of a contour are in the tails
@@ -26,6 +26,8 @@ class F0Term:
     is taken between the first and the last voiced frame.
     """
 
+    differentiable = True
+
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = device
 
@@ -34,7 +36,7 @@ class F0Term:
         return summary(f0(*recording(utterance, self.device)))[0]
 
     def __call__(self, refs: list[Tensor], syn: Synthesis) -> Tensor:
-        ours = summary(syn.prosody.F0.float().nan_to_num(0.0))
+        ours = summary(narrow(syn.prosody.F0).nan_to_num(0.0))
         apart = (ours - torch.stack(refs).to(ours.device)).abs()
         voiced = (ours[..., -1] > 0) == (torch.stack(refs)[..., -1] > 0).to(ours.device)
         octaves = apart[..., :-1].mean(-1).clamp_max(WIDEST)

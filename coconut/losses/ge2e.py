@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, normalize, pad
 
 from coconut.audio import SAMPLE_RATE, filterbank, mask
+from coconut.synthesis.gradient import recurrent
 
 RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
 WINDOW, STEP = 160, 160  # frames of a window, and at most from one to the next
@@ -71,7 +72,6 @@ class SpeakerEncoder(nn.Module):
         self.load_state_dict(load(content))
         self.requires_grad_(False).eval()
 
-    @torch.no_grad()
     def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
         """At most SECONDS of padded audio are embedded at once."""
         rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
@@ -79,7 +79,7 @@ class SpeakerEncoder(nn.Module):
         return torch.cat([self._embed(part, size) for part, size in parts])
 
     def _embed(self, wav: Tensor, lens: Tensor) -> Tensor:
-        wav, lens = repeat(wav.float(), lens)
+        wav, lens = repeat(wav.to(self.linear.weight.dtype), lens)
         wav, lens = self.resample(wav), (2 * lens + 2) // 3
         wav = wav.masked_fill(~mask(lens, wav.shape[-1]), 0)
         power = wav.square().sum(-1) / lens.clamp_min(1)
@@ -97,7 +97,8 @@ class SpeakerEncoder(nn.Module):
 
     def network(self, mels: Tensor) -> Tensor:
         """Embeddings [N, 256] of unit length of windows [N, 160, 40]."""
-        _, (hidden, _) = self.lstm(mels)
+        with recurrent(mels.device if mels.requires_grad else None):
+            _, (hidden, _) = self.lstm(mels)
         return normalize(self.linear(hidden[-1]).relu(), dim=-1)
 
     def mel(self, wav: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from coconut.audio import LogMel
 from coconut.data import Utterance
-from coconut.losses.alignment import BAND, CELLS, dtw, l1
+from coconut.losses.alignment import BAND, CELLS, dtw, l1, path
 from coconut.losses.synthesis import Synthesis, recording, stacked
 
 
@@ -18,6 +18,8 @@ class LogMelTerm:
     cost nothing, and bands above the recording's own bandwidth are not compared. Order and spectra
     of sounds count; tempo does not (`duration` judges it).
     """
+
+    differentiable = True
 
     def __init__(self, device: torch.device | str = "cpu", band: float = BAND) -> None:
         self.mel, self.band, self.device = LogMel().to(device), band, device
@@ -33,6 +35,14 @@ class LogMelTerm:
         ours, m = syn.logmel
         share = heard.float().mean(1, keepdim=True).clamp_min(1e-6)
         theirs, ours = (theirs * heard) / share, (ours * heard) / share  # l1 divides by all 80 bands
+        if ours.requires_grad:
+            items = zip(theirs.to(ours), ours, n.tolist(), m.tolist(), strict=True)
+            return torch.stack([self._taped(a[:, :i], b[:, :j]) for a, b, i, j in items]).unflatten(0, syn.shape)
         rows = max(1, CELLS // (theirs.shape[2] * ours.shape[2]))
         parts = zip(theirs.split(rows), ours.split(rows), n.split(rows), m.split(rows), strict=True)
         return torch.cat([dtw(l1(a, b), i, j, self.band)[0] for a, b, i, j in parts]).unflatten(0, syn.shape)
+
+    def _taped(self, theirs: Tensor, ours: Tensor) -> Tensor:
+        """The distance of one recording [80, N] and one candidate [80, M] along a path that has no gradient."""
+        i, j, weights = path(l1(theirs[None], ours.detach()[None])[0], self.band)
+        return ((theirs[:, i] - ours[:, j]).abs().mean(0) * weights).sum()

@@ -15,6 +15,8 @@ __all__ = ["SpeakerEncoder", "SpeakerTerm"]
 class SpeakerTerm:
     """1 - cosine of the GE2E embeddings of a candidate and of the recording of the same text."""
 
+    differentiable = True
+
     def __init__(self, device: torch.device | str = "cpu", encoder: SpeakerEncoder | None = None) -> None:
         self.encoder, self.device = (encoder or SpeakerEncoder()).to(device), device
 

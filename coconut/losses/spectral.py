@@ -44,6 +44,8 @@ class SpectralTerm:
     sizes. It has no time axis, so it cannot punish timing: it hears timbre, brightness and breath.
     """
 
+    differentiable = True
+
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.spectra, self.device = LongTermSpectra().to(device), device
 

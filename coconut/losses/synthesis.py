@@ -47,6 +47,12 @@ class Synthesis:
         found = tape(script, styles)
         return cls(found.audio, found.prosody, styles, script.rows, found.soft)
 
+    def detached(self) -> Synthesis:
+        """The same off the tape."""
+        audio = Audio(**{name: value.detach() for name, value in vars(self.audio).items()})
+        prosody = Prosody(**{name: value.detach() for name, value in vars(self.prosody).items()})
+        return Synthesis(audio, prosody, self.styles.detach(), self.rows)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(P, U)."""

@@ -11,7 +11,13 @@ from coconut.losses.synthesis import Synthesis
 
 
 class Term(Protocol):
-    """A distance between recordings and what candidates make of the same texts."""
+    """A distance between recordings and what candidates make of the same texts.
+
+    `differentiable`: whether it has a slope. The same call then serves a Synthesis on a tape, and leaves
+    what is decided there (alignment, voicing, silence) as it is; else a gradient leaves the term aside.
+    """
+
+    differentiable: bool
 
     def reference(self, utterance: Utterance) -> Any:
         """What is kept of a recording; the objective asks once per utterance."""

@@ -1,8 +1,8 @@
-"""Evolution strategies, one algorithm a file, all with the contract of `base.Strategy`.
+"""Evolution strategies and a descent, one algorithm a file, all with the contract of `base.Strategy`.
 
 s = build("snes", mean=torch.zeros(32), sigma=0.3, popsize=16, seed=0)
 x = s.ask()                 # [P, D]
-s.tell(x, losses)           # [P], lower is better
+s.tell(x, losses)           # [P], lower is better; s.needs_gradient: s.tell(x, losses, gradient [P, D])
 s.mean                      # [D]
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from coconut.config import InputError
+from coconut.strategy.adam import Adam
 from coconut.strategy.base import Strategy, default_popsize
 from coconut.strategy.cem import Cem
 from coconut.strategy.cmaes import Cmaes
@@ -24,7 +25,7 @@ from coconut.strategy.xnes import Xnes
 
 __all__ = ["KINDS", "Strategy", "build", "default_popsize", "options"]
 
-KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem, Cosyne, Walk)}
+KINDS: dict[str, type[Strategy]] = {cls.kind: cls for cls in (Snes, Xnes, Cmaes, Sepcmaes, Cem, Cosyne, Walk, Adam)}
 
 
 def options(kind: str) -> tuple[str, ...]:

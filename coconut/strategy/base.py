@@ -43,6 +43,10 @@ class Strategy(ABC):
     """Names of the options beyond mean, sigma, popsize and seed."""
     searched: ClassVar[bool] = True
     """Whether a sweep tries this kind unless told otherwise."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether `tell` needs the gradient of the losses."""
+    fewest: ClassVar[int] = 2
+    """The smallest population."""
     state: ClassVar[tuple[str, ...]] = ("_mean", "_sigma0", "generation")
     """Names of the attributes, tensors and plain numbers, that with the generator are the whole state."""
 
@@ -58,7 +62,7 @@ class Strategy(ABC):
     ) -> None:
         self._mean = _checked_mean(mean)
         self.dim = self._mean.numel()
-        self.popsize = _checked_popsize(popsize, self.dim)
+        self.popsize = _checked_popsize(popsize, self.dim, self.fewest)
         self.sigma_min = float(sigma_min) if sigma_min and not 0 < sigma_min < SMALLEST else SMALLEST
         self.sigma_max = LARGEST if sigma_max is None else min(float(sigma_max), LARGEST)
         self._sigma0 = _checked_sigma(sigma, self.sigma_min, self.sigma_max)
@@ -89,26 +93,35 @@ class Strategy(ABC):
         `gradient [P, D]` of the losses is for kinds that follow it; evolution strategies do not.
         Raises InputError where a shape is wrong.
         """
-        x, losses = _double(x), _double(losses)
+        x, losses = double(x), double(losses)
         if x.shape != (self.popsize, self.dim) or losses.shape != (self.popsize,):
             raise InputError(
                 f"tell needs candidates [{self.popsize}, {self.dim}] and losses [{self.popsize}], "
                 f"not {list(x.shape)} and {list(losses.shape)}."
             )
+        self._learn(x, losses, gradient)
+        self.generation += 1
+
+    def _learn(self, x: Tensor, losses: Tensor, gradient: Tensor | None) -> None:
+        """Move by the ranking of the losses; `x [P, D]` and `losses [P]` are of the right shapes and kinds."""
         # candidates that are not finite get the worst loss, and the mean in their place
         finite = x.isfinite().all(1)
         order, ordered = ranked(torch.where(finite, losses, math.nan))
         if ordered[0] < ordered[-1]:
             self._update(torch.where(finite[:, None], x, self._mean)[order], ordered)
-        elif ordered[0] == math.inf and not self._mute:
+        elif ordered[0] == math.inf:
+            self._warn_of_nothing()
+
+    def _warn_of_nothing(self) -> None:
+        """Once: nothing of a generation was finite."""
+        if not self._mute:
             self._mute = True
             warnings.warn(
                 f"All {self.popsize} losses of a generation were non-finite; the {self.kind} "
                 "distribution stays where it is in such generations.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
-        self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, generator included: plain numbers, strings and CPU tensors (copies)."""
@@ -140,12 +153,12 @@ class Strategy(ABC):
     def _sample(self, z: Tensor) -> Tensor:
         """Candidates `[P, D]` from standard normal noise `z [P, D]`."""
 
-    @abstractmethod
     def _update(self, x: Tensor, ordered: Tensor) -> None:
         """Move, given candidates `x [P, D]` from best to worst and their losses `ordered [P]`.
 
         Not all losses are equal. Changes only attributes named in `state`.
         """
+        raise NotImplementedError
 
     def _noise(self) -> Tensor:
         """`[P, D]` standard normal."""
@@ -157,7 +170,7 @@ def default_popsize(dim: int) -> int:
     return 4 + math.floor(3 * math.log(dim))
 
 
-def _double(value: Tensor | Sequence[float]) -> Tensor:
+def double(value: Tensor | Sequence[float]) -> Tensor:
     """On the CPU in float64, without its graph."""
     if isinstance(value, Tensor):
         return value.detach().cpu().double()
@@ -181,14 +194,14 @@ def _checked_mean(mean: Tensor) -> Tensor:
         raise InputError("mean must be a floating-point tensor of shape [D] with D of at least 1.")
     if not bool(mean.isfinite().all()):
         raise InputError("mean holds NaN or infinite numbers; a search needs a finite start.")
-    return _double(mean).clone()
+    return double(mean).clone()
 
 
-def _checked_popsize(popsize: int | None, dim: int) -> int:
+def _checked_popsize(popsize: int | None, dim: int, fewest: int) -> int:
     if popsize is None:
         return default_popsize(dim)
-    if isinstance(popsize, bool) or not isinstance(popsize, Integral) or popsize < 2:
-        raise InputError(f"popsize is {popsize}; it must be a whole number of at least 2.")
+    if isinstance(popsize, bool) or not isinstance(popsize, Integral) or popsize < fewest:
+        raise InputError(f"popsize is {popsize}; it must be a whole number of at least {fewest}.")
     return int(popsize)
 
 

@@ -188,7 +188,7 @@ def connect(plan: Plan, address: str | None = None) -> None:
         package = str(Path(__file__).resolve().parents[2])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init("local", **options, log_to_driver=False, logging_level=logging.ERROR)
     for name, wanted in (("CPU", plan.cpus), ("GPU", plan.gpus)):
         there = ray.cluster_resources().get(name, 0)
         if wanted > there:

@@ -26,7 +26,10 @@ SEED, DEFAULT = "seed", "default"  # presets: the script that coconut grew from;
 
 
 def voices(trial: Any, base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Strategy, style space, and every option of theirs and weight of a loss term that has a range."""
+    """Strategy, style space, and every option of theirs and weight of a loss term that has a range.
+
+    What follows a gradient climbs from one point, unless told otherwise: a second one costs as much again.
+    """
     draw = Draw(trial, fixed)
     kind = draw.choice("es.kind", [name for name, found in strategy.KINDS.items() if found.searched])
     space = draw.choice("space.kind", list(style.KINDS))
@@ -34,7 +37,7 @@ def voices(trial: Any, base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, A
         where = spec.metadata["search"]
         if where and _applies(name, value, kind, space):
             draw.number(name, where)
-    return dict(fixed)
+    return {"es.popsize": 1, **fixed} if strategy.KINDS[kind].needs_gradient else dict(fixed)
 
 
 def _applies(name: str, value: Any, kind: str, space: str) -> bool:
@@ -43,7 +46,8 @@ def _applies(name: str, value: Any, kind: str, space: str) -> bool:
     if group == "loss":
         return bool(value)
     if group == "es":
-        return option in ("sigma", "popsize", *strategy.options(kind))
+        sampling = () if strategy.KINDS[kind].needs_gradient else ("sigma", "popsize")
+        return option in (*sampling, *strategy.options(kind))
     if group == "space":
         return option in style.KINDS[space].settings or not any(option in k.settings for k in style.KINDS.values())
     return True

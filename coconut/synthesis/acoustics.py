@@ -37,11 +37,19 @@ class Acoustics:
         self.samples_per_frame = 2 * self.generator.source.hop
 
     def __call__(
-        self, text: Tensor, f0: Tensor, energy: Tensor, styles: Tensor, noise: Tensor, lengths: Lengths
+        self,
+        text: Tensor,
+        f0: Tensor,
+        energy: Tensor,
+        styles: Tensor,
+        noise: Tensor,
+        lengths: Lengths,
+        pitch: Tensor | None = None,
     ) -> Tensor:
         """text [B, T, H], f0 and energy [B, 2T], styles [B, 128], noise [B, 600 T] -> wave [B, 600 T].
 
-        f0 must be 0 past an item's end. What the wave holds there is undefined.
+        f0 must be 0 past an item's end. What the wave holds there is undefined. `pitch` is what the
+        source follows, f0 unless told otherwise: f0 without its gradient, for one.
         """
         projected = self.bank(styles)
         double = lengths.times(2)
@@ -53,7 +61,7 @@ class Acoustics:
         side = [self.text(text), *contours]
         for block in self.decode:
             x = block(torch.cat([x, *side], -1), projected, lengths)
-        return self.generator(x, f0, projected, noise, double)
+        return self.generator(x, f0 if pitch is None else pitch, projected, noise, double)
 
 
 class Generator:

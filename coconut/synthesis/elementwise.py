@@ -20,6 +20,8 @@ def _numpy(x: Tensor) -> bool:
 
 
 def _map(x: Tensor, out: Tensor | None, loop: Any, kernel: Any) -> Tensor:
+    if x.requires_grad:
+        return kernel(x)
     if not _numpy(x):
         return kernel(x, out=out)
     out = torch.empty_like(x) if out is None else out

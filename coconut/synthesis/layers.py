@@ -20,6 +20,7 @@ from coconut.synthesis import ragged
 from coconut.synthesis.convolution import Conv, Pool
 from coconut.synthesis.elementwise import snake_
 from coconut.synthesis.ragged import Lengths
+from coconut.synthesis.taped import AdainSnake
 
 TILE = 1 << 20  # elements of a stretch of time on a CPU, measured: 2^16 to 2^22; what is done to it stays in cache
 
@@ -116,7 +117,7 @@ def adain_snake(
     """AdaIN and snake of x [B, T, C] as one expression that a compiler can fuse; 0 where `padding`."""
     x = x.to(scale.dtype)
     if padding is None or count is None:
-        var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+        var, mean = ragged.var_mean(x)
     else:
         mean = x.masked_fill(padding, 0.0).sum(1, keepdim=True) / count
         var = (x - mean).masked_fill(padding, 0.0).square().sum(1, keepdim=True) / count
@@ -146,7 +147,7 @@ class SnakeBlock:
     def __call__(
         self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        if ragged.on_cpu(x):
+        if ragged.on_cpu(x) and ragged.on_cpu(styles):
             return self._in_stretches(x, styles, lengths, moments)
         for norm1, conv1, norm2, conv2 in self.layers:
             v = conv1(self._activate(norm1, x, styles, lengths))
@@ -156,6 +157,8 @@ class SnakeBlock:
 
     def _activate(self, norm: AdaIN, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
         scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
+        if styles.requires_grad and lengths.equal:
+            return AdainSnake.apply(x, scale, shift, norm.eps).to(self.dtype or x.dtype)
         padding, count = (None, None) if lengths.equal else (lengths.padding, lengths.tensor[:, None, None])
         return self.fused(x, scale, shift, norm.eps, padding, count, self.dtype or x.dtype)
 

@@ -26,6 +26,11 @@ class Durations:
 
     def __call__(self, encoded: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
         """encoded [B, S, H], styles [B, 128] -> features [B, S, H + 128], durations [B, S] long."""
+        x, steps = self.soft(encoded, styles)
+        return x, whole(steps)
+
+    def soft(self, encoded: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with the durations as they are before they are rounded, in frames."""
         style = styles[:, None].expand(-1, encoded.shape[1], -1)
         x = torch.cat([encoded, style], -1)
         for block in self.predictor.text_encoder.lstms:
@@ -36,8 +41,12 @@ class Durations:
                 x = torch.addcmul(beta, 1 + gamma, F.layer_norm(x, (block.channels,), eps=block.eps))
                 x = torch.cat([x, style], -1)
         hidden, _ = self.predictor.lstm(x)
-        steps = torch.sigmoid(self.predictor.duration_proj(hidden)).sum(-1)
-        return x, steps.round().nan_to_num(1.0).clamp(min=1).long()
+        return x, torch.sigmoid(self.predictor.duration_proj(hidden)).sum(-1)
+
+
+def whole(steps: Tensor) -> Tensor:
+    """Durations in whole frames, at least one, as the model rounds them."""
+    return steps.round().nan_to_num(1.0).clamp(min=1).long()
 
 
 class Contours:

@@ -14,8 +14,19 @@ from torch import Tensor
 
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether x takes the paths made for a CPU: items one by one, oneDNN's and numpy's kernels."""
-    return x.device.type == "cpu"
+    """Whether x takes the paths made for a CPU: items one by one, oneDNN's and numpy's kernels, in place.
+
+    They have no gradient; what is to have one takes the plain paths.
+    """
+    return x.device.type == "cpu" and not x.requires_grad
+
+
+def var_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Biased variance and mean of x [B, T, C] over time, both [B, 1, C]."""
+    if x.device.type != "cpu":
+        return torch.var_mean(x, dim=1, correction=0, keepdim=True)
+    mean = x.mean(1, keepdim=True)  # the kernel of torch.var_mean over rows is slow there
+    return (x - mean).square().mean(1, keepdim=True), mean
 
 
 class Lengths:
@@ -64,7 +75,7 @@ class Lengths:
         if on_cpu(x):
             return self._moments_cpu(x)
         if self.equal:
-            var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+            var, mean = var_mean(x)
             return mean, var
         count = self.tensor[:, None, None].to(x.dtype)
         mean = x.masked_fill(self.padding, 0.0).sum(1, keepdim=True) / count

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coconut.audio import SAMPLE_RATE
 from coconut.synthesis import elementwise
 
-NOISE_BLOCK = 24_000
+NOISE_BLOCK = SAMPLE_RATE
 
 
 class UnitNoise:
@@ -69,13 +70,17 @@ class SineSource:
         """
         starts, slopes = self.lines(f0)  # [H, B * (N + 1), 1] each
         along = (torch.arange(self.hop, device=f0.device, dtype=starts.dtype) + 0.5) / self.hop
+        half = self.hop // 2
+        if f0.requires_grad:
+            phase = (2 * math.pi * (slopes * along + starts).frac()).to(f0.dtype)
+            weights = torch.tensor(self.weights, device=f0.device, dtype=f0.dtype)[:, None, None]
+            return (weights * phase.sin()).sum(0).view(len(f0), -1)[:, half : half - self.hop]
         total = f0.new_zeros(starts.shape[1], self.hop)
         cycles, phase = torch.empty_like(total, dtype=starts.dtype), torch.empty_like(total)
         for start, slope, weight in zip(starts, slopes, self.weights, strict=True):
             torch.mul(slope, along, out=cycles).add_(start).frac_()
             phase.copy_(cycles).mul_(2 * math.pi)
             total.add_(elementwise.sin(phase, out=phase), alpha=weight)
-        half = self.hop // 2
         return total.view(len(f0), -1)[:, half : half - self.hop]
 
     def lines(self, f0: Tensor) -> tuple[Tensor, Tensor]:

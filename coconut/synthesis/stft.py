@@ -76,7 +76,7 @@ class Stft:
         blocks = self._padded(wave, lengths).unflatten(1, (-1, self.hop))
         real, imag = convolve(blocks, self.real, None), convolve(blocks, self.imag, None)
         phase = elementwise.atan2(imag.add_(0.0), real)  # -0 becomes 0
-        power = real.square_().addcmul_(imag, imag)
+        power = real * real + imag * imag if wave.requires_grad else real.square_().addcmul_(imag, imag)
         magnitude = (power.add_(1e-14) if self.custom else power).sqrt_()
         return self.frames(lengths).blank_(torch.cat([magnitude, phase], -1))
 
@@ -110,4 +110,4 @@ class Stft:
         head, tail = self.edge
         wave[:, : self.half] *= head
         last = frames.tensor[:, None] * self.hop - self.hop - self.half + torch.arange(self.half, device=wave.device)
-        return wave.scatter_(1, last, wave.gather(1, last) * tail)
+        return wave.scatter(1, last, wave.gather(1, last) * tail)
