@@ -83,7 +83,7 @@ class SpaceConfig:
     kind: str = option("pca", "style space: pca, bias, interp, interp+bias")
     components: int = option(32, "principal components of the stock voices (pca)", 1, 256, Range(8, 48, step=8))
     slopes: int = option(4, "components of the slope over rows (pca)", 0, 256)
-    start: str = option("nearest", "where the search starts: nearest, mean, or the name of a stock voice")
+    start: str = option("nearest", "where the search starts: nearest, encoder, mix, mean, or the name of a stock voice")
     whiten: bool = option(True, "scale each coordinate by the spread of the stock voices; false: raw units")
 
 
@@ -149,6 +149,10 @@ class FitConfig:
             _check(name, spec, value)
         if not any(value for value in dataclasses.asdict(self.loss).values()):
             raise InputError("loss: every weight is 0, so nothing is compared; give one term a weight above 0.")
+        if self.budget is not None and self.budget < self.es.popsize:
+            raise InputError(
+                f"budget is {self.budget}, and one generation takes {self.es.popsize} candidates; raise the budget."
+            )
         if self.es.popsize < 2 and self.es.kind != "adam":
             raise InputError(f"es.popsize is {self.es.popsize}; it must be from 2 to 65536.")
         if self.es.sigma_min > self.es.sigma_max:

@@ -162,7 +162,7 @@ def test_a_fit_goes_on_with_a_larger_budget_as_if_it_had_always_had_it():
     same(longer, list(run(config(budget=200, **settings)))[len(state["history"]) :])
 
 
-@pytest.mark.parametrize("budget", [1, 23])
+@pytest.mark.parametrize("budget", [8, 23])
 def test_a_budget_without_room_for_a_generation_is_one_sentence(budget):
     with pytest.raises(InputError, match="a fit of one generation takes 24 syntheses"):
         next(run(config(budget=budget)))

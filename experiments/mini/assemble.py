@@ -17,6 +17,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from coconut import encoder
 from coconut.prior import Prior
 from coconut.synthesis import mini
 
@@ -28,7 +29,7 @@ Halves = dict[str, dict[str, Tensor]]
 
 
 def write(folder: Path, assets: Path) -> None:
-    """Write mini.safetensors, voices.safetensors, voices.json and prior.safetensors from the last checkpoints."""
+    """Write the assets of the model from the last checkpoints: weights, voices, cards, prior, the encoder's table."""
     assets.mkdir(parents=True, exist_ok=True)
     halves = {
         half: torch.load(folder / f"{half}.pt", map_location="cpu", weights_only=True)["modules"]
@@ -47,6 +48,7 @@ def write(folder: Path, assets: Path) -> None:
     _replace(assets / "prior.safetensors", safetensors.torch.save(_prior()))
     _measure(cards)
     _replace(assets / "voices.json", json.dumps({"voices": cards}, indent=1).encode())
+    encoder.main(mini.REPO_ID)
 
 
 def demo(folder: Path, target: Path) -> None:
