@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from coconut import data, resources, style
-from coconut.config import FitConfig, from_dict
+from coconut.config import FitConfig, InputError, SpaceConfig, from_dict
 from coconut.fit import Step, fit
 from coconut.job import Job
 from coconut.objective import Objective
@@ -48,7 +48,8 @@ def wire(job: Job, config: FitConfig | None = None) -> Fitting:
     """A fit of `job` with the settings of `config` (default: the job's own).
 
     Model, voices, encoders and the references of the recordings are kept per process and device:
-    the second fit of a job is wired at once. Raises InputError for settings that cannot be used.
+    the second fit of a job is wired at once. The start that the job found (`Job.start`) is that of this
+    fit only where `config` names it. Raises InputError for settings that cannot be used.
     """
     config = config or job.config
     if config.space.start == "nearest":  # asked for by a setting of this fit; the job knows which one it is
@@ -61,7 +62,8 @@ def wire(job: Job, config: FitConfig | None = None) -> Fitting:
         for name, weight in weights.items()
         if weight
     }
-    space = style.build(config.space, stock=model.voices, device=config.device, prior=model.prior)
+    where, start = _start(job, config.space)
+    space = style.build(where, stock=model.voices, device=config.device, prior=model.prior, start=start)
     return Fitting(
         job=job,
         config=config,
@@ -80,6 +82,20 @@ def hear_test(job: Job, pack: Tensor, config: FitConfig | None = None) -> Metric
         return None
     config = config or job.config
     return _score(job, "test", job.synthesizer(config)).voicepack(pack)
+
+
+def _start(job: Job, config: SpaceConfig) -> tuple[SpaceConfig, Tensor | None]:
+    """The settings of a space that begins at a stock voice or the mean, and the voicepack to begin at instead.
+
+    Spaces of mixtures cannot begin at that voicepack: they begin at the nearest stock voice.
+    """
+    if config.start not in style.FOUND:
+        return config, None
+    if job.start is None or job.nearest is None or config.start != job.config.space.start:
+        raise InputError(
+            f"space.start is {config.start}, for which this job was not made; make one with it, or name a stock voice."
+        )
+    return dataclasses.replace(config, start=job.nearest.name), job.start
 
 
 @lru_cache(JOBS)

@@ -5,6 +5,7 @@ What it finds is a folder of its own, which needs no network, no phonemizer and 
 
     job.json         settled settings, utterances, the nearest stock voice, notes, versions, hashes
     audio/000.flac   the utterances as treated: 24 kHz, mono, 24 bit
+    start.pt         the voicepack to begin at, where it is none of the stock voices
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from coconut import data, resources, strategy, style
+from coconut import data, resources, start, strategy, style, voicepack
 from coconut.audio import SAMPLE_RATE
 from coconut.config import EMBEDDED, FitConfig, InputError, complete, from_dict, to_dict
 from coconut.data import Utterance
@@ -34,10 +35,9 @@ from coconut.files import write_text
 from coconut.score import Score
 from coconut.synthesis import Synthesizer
 
-FILE, AUDIO = "job.json", "audio"
+FILE, AUDIO, START = "job.json", "audio", "start.pt"
 FORMAT = 1
 SPLITS = ("fit", "heldout", "test")
-RANKED_UTTERANCES = 4  # fitting utterances on which the nearest stock voice is chosen
 PATIENCE, PATIENT = 3.0, 5.0  # no candidate may speak longer than so many times the longest recording, or so many s
 MIMI_OFF = "The Mimi term is off: its weights need the model hub; --loss.mimi 1 turns it on."
 PACKAGES = ("coconut", "torch", "kokoro", "misaki", "transformers", "datasets")
@@ -58,7 +58,8 @@ class Job:
 
     `config` holds no relative path, no "auto" and no "nearest". `fit` leads the search, `heldout`
     chooses the voice, `test` is heard once, at the end; it is empty where recordings are few.
-    `nearest` is None where the start was given and nobody asked which voice is nearest.
+    `nearest` is None where the start was given and nobody asked which voice is nearest. `start`
+    [510, 1, 256] is the voicepack behind a `space.start` of "encoder" or "mix", else None.
     """
 
     config: FitConfig
@@ -66,6 +67,7 @@ class Job:
     heldout: tuple[Utterance, ...]
     test: tuple[Utterance, ...] = ()
     nearest: Nearest | None = None
+    start: Tensor | None = None
     notes: tuple[str, ...] = ()
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -84,7 +86,7 @@ class Job:
     @cached_property
     def hash(self) -> str:
         """Of all that is in it: equal jobs give equal fits."""
-        return _digest(json.dumps(self._record(), sort_keys=True).encode())
+        return hashlib.sha256(json.dumps(self._record(), sort_keys=True).encode()).hexdigest()
 
     def synthesizer(self, config: FitConfig | None = None) -> Synthesizer:
         """That of this process, for the model, device, seed and precision of `config` (default: the job's own)."""
@@ -101,6 +103,8 @@ class Job:
             record = self._record()
             for entry, utterance in zip(record["utterances"], self._all(), strict=True):
                 soundfile.write(temporary / entry["file"], utterance.audio.numpy(), SAMPLE_RATE, subtype="PCM_24")
+            if self.start is not None:
+                voicepack.save(self.start, temporary / START)
             write_text(temporary / FILE, json.dumps(record | {"hash": self.hash}, indent=1, ensure_ascii=False) + "\n")
             os.replace(temporary, folder)
         except OSError as error:
@@ -133,6 +137,7 @@ class Job:
             config=from_dict(record["config"]),
             **{split: tuple(found) for split, found in spoken.items()},  # type: ignore[arg-type]
             nearest=Nearest(**record["nearest"]) if record["nearest"] else None,
+            start=_read_start(folder / START, record["start"]) if "start" in record else None,
             notes=tuple(record["notes"]),
             skipped=record["skipped"],
             versions=record["versions"],
@@ -149,7 +154,8 @@ class Job:
                 entry = {"file": f"{AUDIO}/{len(entries):03d}.flac", "split": split, "id": utterance.id}
                 entry |= {"text": utterance.text, "phonemes": utterance.phonemes, "origin": utterance.origin}
                 entries.append(entry | {"seconds": utterance.seconds, "sha256": _sound(utterance.audio)})
-        return {
+        found = {} if self.start is None else {"start": data.fingerprint(self.start)}
+        return found | {
             "format": FORMAT,
             "config": to_dict(self.config),
             "nearest": dataclasses.asdict(self.nearest) if self.nearest else None,
@@ -175,25 +181,27 @@ def collect(config: FitConfig) -> Job:
     found = data.read(config)
     silent = asked.loss.mimi is None and not config.loss.mimi
     notes = (MIMI_OFF,) * silent + tuple(found.notes)
-    return Job(config, found.fit, found.heldout, found.test, None, notes, found.skipped, _versions())
+    return Job(config, found.fit, found.heldout, found.test, None, None, notes, found.skipped, _versions())
 
 
 def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job:
-    """The job with its start voice: the stock voice that scores best on fitting utterances, where it is to be found.
+    """The job with its start voice, where it is to be found on fitting utterances: the stock voice that scores
+    best, or one that `coconut.start` makes.
 
     `device`: where to find it, if not on the job's own.
     """
-    config = job.config
-    if config.space.start != "nearest" and not rank:
+    kind = job.config.space.start
+    if kind not in ("nearest", *style.FOUND) and not rank:
         return job
-    where = dataclasses.replace(config, device=device or config.device)
-    synth, encoder = job.synthesizer(where), resources.speaker_encoder(where.device)
-    voices = resources.model(where.model, where.device).voices
-    name = Score(None, synth, job.fit[:RANKED_UTTERANCES], encoder).rank(voices)[0][0]
-    score = Score(None, synth, job.heldout, encoder).voicepack(voices[name])
-    if config.space.start == "nearest":
-        config = from_dict({"space.start": name}, config)
-    return dataclasses.replace(job, config=config, nearest=Nearest(name, score.score, dict(score.parts)))
+    where = dataclasses.replace(job.config, device=device or job.config.device)
+    synth, ears = job.synthesizer(where), resources.speaker_encoder(where.device)
+    name, found = start.search(where, synth, job.fit)
+    pack = resources.model(where.model, where.device).voices[name]
+    score = Score(None, synth, job.heldout, ears).voicepack(pack)
+    job = dataclasses.replace(job, nearest=Nearest(name, score.score, dict(score.parts)))
+    if kind == "nearest":
+        return dataclasses.replace(job, config=from_dict({"space.start": name}, job.config))
+    return dataclasses.replace(job, start=found.pack, notes=(*job.notes, found.note)) if found else job
 
 
 def settle(config: FitConfig) -> FitConfig:
@@ -230,12 +238,18 @@ def _read(path: Path, expected: str) -> Tensor:
     return audio
 
 
+def _read_start(path: Path, expected: str) -> Tensor:
+    try:
+        pack = voicepack.load(path)
+    except InputError as error:
+        raise InputError(f"{path} is missing or damaged; prepare the job again.") from error
+    if data.fingerprint(pack) != expected:
+        raise InputError(f"{path} is not what was saved there; prepare the job again.")
+    return pack
+
+
 def _sound(audio: Tensor) -> str:
     return data.fingerprint(audio + 0.0)  # FLAC knows no -0.0
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -24,6 +24,8 @@ from coconut.config import FitConfig, InputError, SpaceConfig
 from coconut.prior import Prior, base_and_slope
 from coconut.voicepack import ROWS, STYLE
 
+ENCODER, MIX = "encoder", "mix"
+FOUND = (ENCODER, MIX)  # starts that are no stock voice: `coconut.job` finds their voicepack
 START_WEIGHT = 0.7  # share of the start voice in a mixture that begins at a voice
 
 
@@ -45,15 +47,20 @@ class StyleSpace(Protocol):
 @dataclass(frozen=True)
 class Stock:
     """What a space is made of: the stock voices [V, 510, 256], where they lie (None: to be computed from
-    them), and which of them the search starts at (None: their mean)."""
+    them), which of them the search starts at (None: their mean), and a start [510, 256] that is none of them.
+
+    A mixture of stock voices cannot begin at such a `given` start, and begins at `start`."""
 
     packs: Tensor
     prior: Prior | None = None
     start: int | None = None
+    given: Tensor | None = None
 
     @property
     def start_pack(self) -> Tensor:
         """[510, 256]."""
+        if self.given is not None:
+            return self.given
         return self.packs.mean(0) if self.start is None else self.packs[self.start]
 
 
@@ -188,15 +195,21 @@ KINDS: dict[str, type[Space]] = {"pca": Pca, "bias": Bias, "interp": Interp, "in
 
 
 def build(
-    config: SpaceConfig | FitConfig, stock: Mapping[str, Tensor], device: str = "cpu", prior: Prior | None = None
+    config: SpaceConfig | FitConfig,
+    stock: Mapping[str, Tensor],
+    device: str = "cpu",
+    prior: Prior | None = None,
+    start: Tensor | None = None,
 ) -> StyleSpace:
     """The space that `config` names, over the stock voices {name: [510, 1, 256]}, on `device`, in float32.
 
     `prior` tells where they lie, for `pca`; default: computed from them.
 
-    `config.start` is the name of a stock voice or `mean`; `nearest` needs a target to be near
-    to, which `coconut.job` resolves to a name: here it stands for the mean. Raises
-    InputError for an unknown kind or start, or when there are fewer than two stock voices.
+    `config.start` is the name of a stock voice or `mean`; `nearest`, `encoder` and `mix` need a target,
+    for which `coconut.job` finds a name or a voicepack: here they stand for the mean. `start`, a
+    voicepack [510, 1, 256], is where `pca` and `bias` begin instead, exactly; `interp` and `interp+bias`
+    know stock voices alone, and begin where `config.start` says. Raises InputError for an unknown
+    kind or start, or when there are fewer than two stock voices.
     """
     config = config.space if isinstance(config, FitConfig) else config
     check_kind(config.kind)
@@ -205,7 +218,8 @@ def build(
         raise InputError(f"The model has {len(names)} stock voices; a style space needs at least 2.")
     packs = torch.stack([stock[name].reshape(ROWS, STYLE).float() for name in names]).to(device)
     known = None if prior is None else prior.to(device)
-    return KINDS[config.kind].build(Stock(packs, known, _start_index(config.start, names)), config)
+    given = None if start is None else start.reshape(ROWS, STYLE).to(packs)
+    return KINDS[config.kind].build(Stock(packs, known, _start_index(config.start, names), given), config)
 
 
 def check_kind(kind: str) -> None:
@@ -220,8 +234,9 @@ def _project(vector: Tensor, axes: Tensor) -> Tensor:
 
 
 def _start_index(start: str, names: list[str]) -> int | None:
-    if start in ("mean", "nearest"):
+    if start in ("mean", "nearest", *FOUND):
         return None
     if start not in names:
-        raise InputError(f"space.start is {start}; it must be nearest, mean, or a stock voice: {', '.join(names)}.")
+        known = ", ".join(("nearest", "mean", *FOUND))
+        raise InputError(f"space.start is {start}; it must be {known}, or a stock voice: {', '.join(names)}.")
     return names.index(start)

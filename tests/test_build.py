@@ -7,8 +7,9 @@ import torch
 
 from coconut import build, resources
 from coconut.config import InputError, from_dict
-from coconut.job import RANKED_UTTERANCES, Job, prepare
+from coconut.job import Job, prepare
 from coconut.score import Score
+from coconut.start import RANKED_UTTERANCES
 from coconut.voicepack import ROUGHNESS_LIMIT, roughness
 
 QUICK = {

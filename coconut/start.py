@@ -1,0 +1,87 @@
+"""Where a search may begin that is no stock voice: the encoder's voice, half of it, or a mix of the nearest.
+
+All are heard on the few fitting utterances on which the stock voices were ranked, 4 syntheses each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coconut import encoder, features, resources, style
+from coconut.config import FitConfig
+from coconut.data import Utterance
+from coconut.encoder import Encoder
+from coconut.score import Metrics, Score
+from coconut.synthesis import Synthesizer
+from coconut.voicepack import ROUGHNESS_LIMIT, roughness
+
+RANKED_UTTERANCES = 4  # fitting utterances on which voices are compared
+MIXED = 10  # nearest stock voices in the mix
+LENGTHS = (1.0, 1.15, 1.3)  # of the encoder's voice, seen from the mean voice
+SHARPNESS = 4.0  # points of score: a voice this much better weighs e times as much
+
+HALF = "half the encoder's voice, half the nearest"
+
+Ranking = Sequence[tuple[str, Metrics]]
+Encode = Callable[[], tuple[Encoder, Tensor]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A voicepack [510, 1, 256] to begin at, and a sentence that says what it is and how good."""
+
+    pack: Tensor
+    note: str
+
+
+def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> tuple[str, Start | None]:
+    """The name of the nearest stock voice to the fitting utterances `spoken`, and the start that `config` asks for,
+    None where that is a stock voice."""
+    ears = resources.speaker_encoder(config.device)
+    model = resources.model(config.model, config.device)
+    score = Score(None, synth, spoken[:RANKED_UTTERANCES], ears)
+    ranking = score.rank(model.voices)
+
+    def encode() -> tuple[Encoder, Tensor]:
+        found = encoder.find(config.model, model.network, ears, model.voices, model.prior)
+        return found, features.recorded(ears, spoken, config.device)
+
+    kind = config.space.start
+    return ranking[0][0], find(kind, score, ranking, model.voices, encode) if kind in style.FOUND else None
+
+
+def find(kind: str, score: Score, ranking: Ranking, voices: Mapping[str, Tensor], encode: Encode) -> Start:
+    """The start `kind` (style.FOUND) by `score`, where the stock voices have the `ranking`.
+
+    `encoder`: the best of the nearest stock voice, the encoder's voice at three lengths, and half of each.
+    `encode` gives the encoder and the speaker's features [450]; no other kind calls it. `mix`: the mix,
+    whatever its score. Every start is as smooth over its rows as an export has to be.
+    """
+    near, best = ranking[0]
+    if kind == style.MIX:
+        pack = mix(ranking, voices)
+        return Start(pack, f"{_said('a mix of the nearest voices', score.voicepack(pack), best, near)}.")
+    encoded, heard = encode()
+    packs = {f"the encoder's voice at length {length:g}": encoded(heard, length) for length in LENGTHS}
+    packs[HALF] = (encoded(heard) + voices[near]) / 2
+    judged = [("the nearest stock voice", best, voices[near])]  # the first of equals: a stock voice is safe
+    judged += [(n, score.voicepack(pack), pack) for n, pack in packs.items() if roughness(pack) <= ROUGHNESS_LIMIT]
+    name, metrics, pack = max(judged, key=lambda candidate: candidate[1].score)
+    unknown = f"The encoder leaves {encoded.table.error:.0%} of the variance of voices that it has not seen."
+    return Start(pack.clone(), f"{_said(name, metrics, best, near)}. {unknown}")
+
+
+def mix(ranking: Ranking, voices: Mapping[str, Tensor]) -> Tensor:
+    """The mean of the nearest voices, [510, 1, 256], weighed by softmax(score / SHARPNESS)."""
+    first = ranking[:MIXED]
+    weights = torch.softmax(torch.tensor([metrics.score for _, metrics in first]) / SHARPNESS, 0)
+    return torch.einsum("v,vrus->rus", weights, torch.stack([voices[name] for name, _ in first]))
+
+
+def _said(name: str, metrics: Metrics, best: Metrics, near: str) -> str:
+    beside = f"the nearest stock voice, {near}, {best.score:.1f}"
+    return f"Start: {name}, {metrics.score:.1f} on the first fitting sentences; {beside}"

@@ -1,0 +1,190 @@
+"""Where a search begins that is no stock voice: found by score, kept in the job, begun at to the last bit."""
+
+import dataclasses
+
+import pytest
+import safetensors.torch
+import torch
+
+from coconut import build, encoder, start, style, voicepack
+from coconut.config import InputError, SpaceConfig, from_dict
+from coconut.job import START, Job, Nearest, prepare
+from coconut.score import Metrics, Score
+from coconut.voicepack import ROUGHNESS_LIMIT, roughness
+from tests.test_job import same
+from tests.toys import job as toy
+from tests.voices import stock
+
+QUICK = {
+    "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 6, "heldout": 1, "test": 1, "device": "cpu",
+    "stop.patience": 0,
+}  # fmt: skip
+VOICES = stock(12)
+
+
+class Near:
+    """A score that falls with the distance from a voice."""
+
+    def __init__(self, pack):
+        self.pack = pack
+
+    def voicepack(self, pack):
+        return Metrics(100 * float(torch.exp(-(pack - self.pack).norm() / self.pack.norm())), {})
+
+    @property
+    def ranking(self):
+        scored = [(name, self.voicepack(pack)) for name, pack in VOICES.items()]
+        return sorted(scored, key=lambda found: -found[1].score)
+
+
+class Always:
+    """An encoder that finds the same voice, whatever it hears."""
+
+    table = encoder.Table(torch.zeros(2, 450), torch.zeros(2, 1), 0.1, 0.54)
+
+    def __init__(self, pack):
+        self.pack = pack
+
+    def __call__(self, features, length=1.0):
+        return self.pack * length
+
+
+def find(target, encoded, kind="encoder"):
+    score = Near(target)
+    return start.find(kind, score, score.ranking, VOICES, lambda: (Always(encoded), torch.zeros(450)))
+
+
+OTHER = stock(1, seed=7)["v_00"]
+
+
+def test_the_best_by_score_is_taken():
+    assert torch.equal(find(OTHER, OTHER).pack, OTHER)
+    assert torch.equal(find(OTHER, OTHER / 1.15).pack, OTHER / 1.15 * 1.15)
+    assert "at length 1.15" in find(OTHER, OTHER / 1.15).note
+    near = Near(OTHER).ranking[0][0]
+    halfway = find((OTHER + VOICES[near]) / 2, OTHER)
+    assert torch.equal(halfway.pack, (OTHER + VOICES[near]) / 2)
+    assert "half the nearest" in halfway.note
+
+
+def test_a_stock_voice_stays_where_the_encoder_is_worse():
+    found = find(VOICES["v_03"], -OTHER)
+    assert torch.equal(found.pack, VOICES["v_03"])
+    assert found.note.startswith("Start: the nearest stock voice, 100.0 ")
+    assert "54% of the variance" in found.note
+
+
+def test_a_voice_that_could_not_be_exported_is_none():
+    rough = OTHER + 0.1 * torch.randn(OTHER.shape, generator=torch.Generator().manual_seed(0))
+    assert roughness(rough) > ROUGHNESS_LIMIT
+    assert roughness(find(rough, rough).pack) <= ROUGHNESS_LIMIT
+
+
+def test_the_mix_is_of_the_ten_nearest_by_score_and_asks_no_encoder():
+    score = Near(VOICES["v_03"])
+    found = start.find("mix", score, score.ranking, VOICES, lambda: pytest.fail("asked"))
+    names, scores = zip(*[(name, metrics.score) for name, metrics in score.ranking[:10]], strict=True)
+    weights = (torch.tensor(scores) / 4).exp()
+    mean = sum(float(w / weights.sum()) * VOICES[name] for w, name in zip(weights, names, strict=True))
+    torch.testing.assert_close(found.pack, mean)
+    assert roughness(found.pack) <= ROUGHNESS_LIMIT
+
+
+def begun(kind="pca", pack=OTHER, **settings):
+    """A toy job that begins at `pack`."""
+    job = dataclasses.replace(toy(), start=pack, nearest=Nearest("mk_03", 40.0, {}))
+    return dataclasses.replace(
+        job, config=from_dict({"space.start": "encoder", "space.kind": kind, **settings}, job.config)
+    )
+
+
+def test_a_job_keeps_its_start_to_the_last_bit(tmp_path):
+    job = begun()
+    folder = job.save(tmp_path / "job")
+    again = Job.load(folder)
+    assert same(job, again)
+    assert torch.equal(again.start, job.start)
+    assert torch.equal(voicepack.load(folder / START), OTHER)
+    assert again.config.space.start == "encoder"
+
+
+def test_the_start_is_part_of_what_a_job_is():
+    assert begun().hash != begun(pack=OTHER + 1e-6).hash
+    assert begun().hash != dataclasses.replace(begun(), start=None).hash
+
+
+def test_a_job_without_a_start_writes_none(tmp_path):
+    folder = toy().save(tmp_path / "job")
+    assert not (folder / START).exists()
+    assert Job.load(folder).start is None
+
+
+def test_a_start_that_is_damaged_or_exchanged_is_one_sentence(tmp_path):
+    folder = begun().save(tmp_path / "job")
+    voicepack.save(OTHER + 1, folder / START)
+    with pytest.raises(InputError, match=r"start.pt is not what was saved there"):
+        Job.load(folder)
+    (folder / START).write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"start.pt is missing or damaged; prepare the job again"):
+        Job.load(folder)
+
+
+@pytest.mark.parametrize("kind", ["pca", "bias"])
+def test_spaces_begin_exactly_at_a_given_start(kind):
+    config = SpaceConfig(kind=kind, start="v_03", components=3, slopes=1)
+    space = style.build(config, stock=VOICES, start=OTHER)
+    torch.testing.assert_close(space.decode(space.init()[None])[0], OTHER, atol=1e-5, rtol=1e-4)
+    if kind == "bias":
+        assert torch.equal(space.decode(space.init()[None])[0], OTHER)
+
+
+@pytest.mark.parametrize("kind", ["interp", "interp+bias"])
+def test_mixtures_begin_at_the_stock_voice_instead(kind):
+    given = style.build(SpaceConfig(kind=kind, start="v_03"), stock=VOICES, start=OTHER)
+    assert torch.equal(given.init(), style.build(SpaceConfig(kind=kind, start="v_03"), stock=VOICES).init())
+
+
+def first(fitting):
+    return fitting.voicepack(fitting.space.init())
+
+
+def test_a_fit_begins_there_only_where_its_settings_say_so():
+    voices = build.wire(toy()).voices
+    pack = (voices["mk_01"] + voices["mk_02"]) / 2
+    job = begun("bias", pack)
+    assert torch.equal(first(build.wire(job)), pack)
+    for name, expected in (("mk_05", voices["mk_05"]), ("nearest", voices["mk_03"])):
+        assert torch.equal(first(build.wire(job, from_dict({"space.start": name}, job.config))), expected)
+    mean = first(build.wire(job, from_dict({"space.start": "mean"}, job.config)))
+    torch.testing.assert_close(mean, torch.stack(list(voices.values())).mean(0))
+    mixture = build.wire(job, from_dict({"space.kind": "interp"}, job.config)).space
+    assert int(mixture.init().argmax()) == sorted(voices).index("mk_03")
+    assert build.wire(job).config.space.start == "encoder"
+
+
+@pytest.mark.parametrize("name", ["encoder", "mix"])
+def test_a_start_that_the_job_was_not_made_for_is_refused(name):
+    with pytest.raises(InputError, match=f"space.start is {name}, for which this job was not made"):
+        build.wire(toy(), from_dict({"space.start": name}, toy().config))
+
+
+@pytest.mark.slow
+def test_the_first_score_of_a_fit_is_that_of_the_start(tmp_path):
+    job = prepare(from_dict(QUICK | {"space.start": "encoder"}))
+    assert job.config.space.start == "encoder"
+    assert roughness(job.start) <= ROUGHNESS_LIMIT
+    assert same(job, Job.load(job.save(tmp_path / "job")))
+    assert any(note.startswith("Start: ") for note in job.notes)
+    expected = Score(None, job.synthesizer(), job.heldout).voicepack(job.start)
+    ranked = Score(None, job.synthesizer(), job.fit[:4])
+    nearest = build.wire(job).voices[job.nearest.name]
+    assert ranked.voicepack(job.start).score > ranked.voicepack(nearest).score + 1
+    for space, close in (("bias", 1e-6), ("pca", 0.02)):  # pca adds up what float32 keeps of it
+        fitting = build.wire(job, from_dict({"space.kind": space}, job.config))
+        assert next(fitting.steps()).metrics.score == pytest.approx(expected.score, abs=close)
+
+
+def test_the_table_of_mini_is_small():
+    content = encoder.shipped()
+    assert len(content) < 2**20
+    assert {"features", "coordinates", "strength", "error", "key"} == set(safetensors.torch.load(content))
