@@ -194,6 +194,9 @@ def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job
     if kind not in ("nearest", *style.FOUND) and not rank:
         return job
     where = dataclasses.replace(job.config, device=device or job.config.device)
+    for name, weight in dataclasses.asdict(where.loss).items():
+        if weight:  # what a term lacks is said before the stock voices are ranked, which takes a while
+            resources.term(name, where.device, where.model, where.mimi_model)
     synth, ears = job.synthesizer(where), resources.speaker_encoder(where.device)
     name, found = start.search(where, synth, job.fit)
     pack = resources.model(where.model, where.device).voices[name]
