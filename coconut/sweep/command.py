@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -54,7 +55,11 @@ def add_parser(commands: Any, model: str) -> None:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """`coconut sweep`: a new sweep, or on with one."""
-    return resume(args) if args.resume else start(args)
+    try:
+        return resume(args) if args.resume else start(args)
+    except KeyboardInterrupt:
+        print("coconut: interrupted; --resume with its --name goes on with a sweep that had begun.", file=sys.stderr)
+        return 130
 
 
 def start(args: argparse.Namespace) -> int:

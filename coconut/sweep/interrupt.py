@@ -13,7 +13,8 @@ from contextlib import contextmanager
 def interruptible(budget: float | None) -> Iterator[threading.Event]:
     """SIGTERM and the end of `budget` seconds act as Ctrl-C, which Tune turns into a last snapshot.
 
-    The event that it yields is set where it was the time.
+    The event that it yields is set where it was the time. Afterwards signals are handled as before, though
+    Tune leaves a handler of its own behind.
     """
     late = threading.Event()
 
@@ -22,10 +23,10 @@ def interruptible(budget: float | None) -> Iterator[threading.Event]:
         os.kill(os.getpid(), signal.SIGINT)
 
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)) if main else None
-    ignored = main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored:  # a shell's background job, which would sleep through its own budget
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    if main:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     timer = threading.Timer(budget, expire) if budget else None
     if timer:
         timer.daemon = True
@@ -35,7 +36,5 @@ def interruptible(budget: float | None) -> Iterator[threading.Event]:
     finally:
         if timer:
             timer.cancel()
-        if main:
-            signal.signal(signal.SIGTERM, before)
-        if ignored:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for name, handler in before.items():
+            signal.signal(name, handler)

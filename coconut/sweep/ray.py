@@ -126,7 +126,7 @@ class _Watch:
     """What the sweep that this process drives tells, and its trials once it is over."""
 
     def __init__(self, monitors: Sequence[Monitor] = ()) -> None:
-        self.monitors, self.trials = list(monitors), list[RayTrial]()
+        self.monitors, self.trials, self.begun = list(monitors), list[RayTrial](), False
 
     def tell(self, event: str, *args: Any) -> None:
         for monitor in self.monitors:
@@ -156,6 +156,7 @@ class Bridge(tune.Callback):
         _watch.tell("tick")
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        _watch.begun = True
         _watch.tell("began", _ticket(trial.trial_id, trial.config))
 
     def on_trial_result(
@@ -267,7 +268,11 @@ def run(
     trainable = tune.with_resources(trainable, {"cpu": plan.cpus, "gpu": plan.gpus})
     tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search)
     with _watching(watchers) as watch, interruptible(budget) as out_of_time:
-        tuner.fit()
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:  # before Tune listens, or a second one
+            if watch.begun:
+                raise
     trials = sorted(watch.trials, key=lambda trial: trial.config["number"])
     done = len(trials) >= plan.trials and all(_over(trial) for trial in trials)
     how = "complete" if done else "budget" if out_of_time.is_set() else "interrupted"

@@ -50,7 +50,8 @@ class Runs:
         for lost in self.tracker.children(self.sweep) - {self.key(outcome.ticket) for outcome in outcomes}:
             self.tracker.end(lost, "KILLED", {"coconut.stop": "lost when the driver died; tried anew as another run"})
         self._parent(board)
-        self.tracker.files(self.sweep, folder / "best", under="best")
+        if board.best:
+            self.tracker.files(self.sweep, folder / "best", under="best")
         self.tracker.files(self.sweep, folder, PAGES)
         self.tracker.note(self.sweep, markdown(board))
         self.tracker.end(self.sweep, "KILLED" if how == "interrupted" else "FINISHED")
