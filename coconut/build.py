@@ -36,8 +36,11 @@ class Fitting:
     windows: data.Windows
 
     def steps(self, state: dict[str, Any] | None = None) -> Iterator[Step]:
-        """The fit, from the start or from an earlier `step.state()`."""
-        return fit(self.config, self.objective, self.score, self.windows, state)
+        """The fit, from the start or from an earlier `step.state()`, which also holds how many frames a batch had."""
+        if state is not None and "frames" in state:
+            self.synth.budget.limit = state["frames"]
+        for step in fit(self.config, self.objective, self.score, self.windows, state):
+            yield dataclasses.replace(step, _state=step.state() | {"frames": self.synth.budget.frames})
 
     def voicepack(self, genome: Tensor) -> Tensor:
         """The voicepack [510, 1, 256] of a genome [D], on the CPU."""
@@ -82,6 +85,11 @@ def hear_test(job: Job, pack: Tensor, config: FitConfig | None = None) -> Metric
         return None
     config = config or job.config
     return _score(job, "test", job.synthesizer(config)).voicepack(pack)
+
+
+def hear_left_out(job: Job, pack: Tensor, config: FitConfig | None = None) -> list[float]:
+    """Test scores of a voicepack [510, 1, 256] with each utterance in turn left out; empty where there is no test."""
+    return _score(job, "test", job.synthesizer(config or job.config)).left_out(pack) if job.test else []
 
 
 def _start(job: Job, config: SpaceConfig) -> tuple[SpaceConfig, Tensor | None]:

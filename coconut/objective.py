@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coconut.audio import SAMPLE_RATE
 from coconut.data import Utterance
 from coconut.losses import Synthesis, Term
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
 from coconut.synthesis.gradient import Tape
+from coconut.synthesis.memory import Parts, enough_for
+from coconut.synthesis.precision import tensor_cores
+from coconut.synthesis.transfer import fetch, upload
 
 COST = 3  # syntheses that one is counted as when its gradient is computed
 
@@ -55,17 +59,35 @@ class Objective:
         self.syntheses = 0
         self.audio_seconds = 0.0
         self._references = {} if references is None else references
+        self._together = Parts()
         self._tape = Tape(synth)
         self._flat = tuple(name for name, term in self.terms.items() if not getattr(term, "differentiable", False))
         self._warned = False
 
     @torch.no_grad()
     def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses:
-        """population [P, D] of any dtype and device; the synthesizer's device works on it in float32."""
+        """population [P, D] of any dtype and device; the synthesizer's device works on it in float32.
+
+        What is compared is computed exactly, whatever the precision of synthesis. Where memory does not hold
+        the population, its parts come one after another. Raises InputError where it does not hold one candidate.
+        """
+
+        def work(part: Sequence[int]) -> tuple[dict[str, Tensor], Tensor, float]:
+            return self._heard(population[part[0] : part[-1] + 1], utterances)
+
+        with tensor_cores(self.synth.device, False), enough_for(f"a candidate that speaks {len(utterances)} texts"):
+            parts = self._together.run(range(len(population)), work, len(utterances))
+        self.syntheses += len(population) * len(utterances)
+        self.audio_seconds += sum(seconds for *_, seconds in parts)
+        values = {name: torch.cat([found[name] for found, *_ in parts]) for name in self.terms}
+        return self._weighed(values, torch.cat([bad for _, bad, _ in parts]))
+
+    def _heard(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[dict[str, Tensor], Tensor, float]:
+        """Values [P] by term, which candidates cannot be heard [P], and seconds of audio, all read at once."""
         syn = self.synthesise(population, utterances)
-        bad = ~syn.ok.all(1).cpu()
-        values = {name: value.mean(1).cpu().double() for name, value in self._compare(syn, utterances).items()}
-        return self._weighed(values, bad)
+        means = [value.mean(1) for value in self._compare(syn, utterances).values()]
+        *found, ok, samples = fetch(*means, syn.ok.all(1), syn.samples)
+        return dict(zip(self.terms, found, strict=True)), ok == 0, float(samples) / SAMPLE_RATE
 
     def gradient(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[Losses, Tensor]:
         """Losses of population [P, D], and their gradient [P, D], float64 on the CPU.
@@ -75,6 +97,10 @@ class Objective:
         and a gradient of 0. Terms that have no gradient count in the losses alone, which is said once.
         """
         self._say_flat()
+        with tensor_cores(self.synth.device, False), enough_for("the gradient of one candidate and one text"):
+            return self._slopes(population, utterances)
+
+    def _slopes(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[Losses, Tensor]:
         slopes = torch.zeros(population.shape, dtype=torch.float64)
         values = {name: torch.zeros(len(population), dtype=torch.float64) for name in self.terms}
         bad = torch.zeros(len(population), dtype=torch.bool)
@@ -89,17 +115,18 @@ class Objective:
 
     def _slope(self, genome: Tensor, utterance: Utterance) -> tuple[dict[str, float], Tensor]:
         """Values of the terms and the gradient [D] of their weighted sum; NaN where it cannot be heard."""
-        leaf = genome.detach()[None].float().to(self.synth.device).requires_grad_()
+        leaf = upload(genome.detach()[None].float(), self.synth.device).requires_grad_()
         script = self.synth.prepare([utterance.phonemes])
-        syn = Synthesis.taped(self._tape, script, self.space.styles(leaf, script.rows.to(leaf.device)))
-        self.syntheses += COST
-        self.audio_seconds += syn.seconds
-        if not syn.ok.all():
-            return {}, torch.full_like(leaf[0], math.nan, device="cpu", dtype=torch.float64, requires_grad=False)
+        syn = Synthesis.taped(self._tape, script, self.space.styles(leaf, upload(script.rows, leaf.device)))
         values = self._compare(syn, [utterance])
         steep = [self.weights[name] * value.sum() for name, value in values.items() if value.requires_grad]
         (slope,) = torch.autograd.grad(torch.stack(steep).sum(), leaf) if steep else (torch.zeros_like(leaf),)
-        return {name: float(value.detach()) for name, value in values.items()}, slope[0].cpu().double()
+        *found, ok, samples, slope = fetch(*values.values(), syn.ok.all(), syn.samples, slope[0])
+        self.syntheses += COST
+        self.audio_seconds += float(samples) / SAMPLE_RATE
+        if not ok:
+            return {}, torch.full_like(slope, math.nan)
+        return {name: float(value) for name, value in zip(values, found, strict=True)}, slope
 
     def _compare(self, syn: Synthesis, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
         """Distances [P, U] by the name of the term. Terms without a gradient see nothing of the tape."""
@@ -126,11 +153,8 @@ class Objective:
     def synthesise(self, population: Tensor, utterances: Sequence[Utterance]) -> Synthesis:
         """What the candidates [P, D] make of the utterances' texts."""
         script = self.synth.prepare([utterance.phonemes for utterance in utterances])
-        genomes = population.float().to(self.synth.device)
-        syn = Synthesis.of(self.synth, script, self.space.styles(genomes, script.rows.to(genomes.device)))
-        self.syntheses += syn.shape[0] * syn.shape[1]
-        self.audio_seconds += syn.seconds
-        return syn
+        genomes = upload(population.float(), self.synth.device)
+        return Synthesis.of(self.synth, script, self.space.styles(genomes, upload(script.rows, genomes.device)))
 
     def reference(self, name: str, utterance: Utterance) -> Any:
         """What the term `name` keeps of an utterance."""

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from coconut.audio import SAMPLE_RATE
 from coconut.config import InputError
 from coconut.data import Utterance
 from coconut.losses import SpeakerEncoder, Synthesis, Term
@@ -40,6 +41,9 @@ from coconut.losses.logmel import LogMelTerm
 from coconut.losses.speaker import SpeakerTerm
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
+from coconut.synthesis.memory import Parts, enough_for
+from coconut.synthesis.precision import tensor_cores
+from coconut.synthesis.transfer import fetch, upload
 from coconut.voicepack import STYLE
 
 STRANGER = 0.5  # GE2E cosine of different speakers: 0.54 on average
@@ -85,8 +89,11 @@ class Score:
             "f0": (F0Term(device), F0_SCALE),
             "duration": (DurationTerm(device), DURATION_SCALE),
         }
-        self.target = normalize(torch.stack([self.speaker.reference(u) for u in self.utterances]).mean(0), dim=-1)
-        self.refs = {name: [term.reference(u) for u in self.utterances] for name, (term, _) in self.distances.items()}
+        with tensor_cores(device, False), enough_for("what is kept of a recording"):
+            self.spoken = torch.stack([self.speaker.reference(u) for u in self.utterances])
+            self.target = normalize(self.spoken.mean(0), dim=-1)
+            self.refs = {n: [term.reference(u) for u in self.utterances] for n, (term, _) in self.distances.items()}
+        self.together = Parts(TOGETHER)
         self.syntheses = 0
         self.audio_seconds = 0.0
 
@@ -94,8 +101,9 @@ class Score:
         """Metrics of one genome [D], of any dtype and device."""
         if self.space is None:
             raise ValueError("this Score was made without a style space; use styles() or voicepack()")
-        genomes = genome[None].float().to(self.synth.device)
-        return self.styles(self.space.styles(genomes, self.rows.to(genomes.device)))[0]
+        with tensor_cores(self.synth.device, False):
+            genomes = upload(genome[None].float(), self.synth.device)
+            return self.styles(self.space.styles(genomes, upload(self.rows, genomes.device)))[0]
 
     def within(self, space: StyleSpace) -> Score:
         """The same score for genomes of `space`: it shares what is kept of the recordings, and counts anew."""
@@ -121,24 +129,61 @@ class Score:
 
     @torch.no_grad()
     def styles(self, styles: Tensor) -> list[Metrics]:
-        """Metrics of P voices by their style vectors [P, U, 256] on the rows of the utterances."""
-        script = self.synth.prepare([u.phonemes for u in self.utterances])
-        metrics = []
-        for part in styles.split(max(1, TOGETHER // len(self.utterances))):
-            metrics += self._judge(Synthesis.of(self.synth, script, part))
-        return metrics
+        """Metrics of P voices by their style vectors [P, U, 256] on the rows of the utterances.
 
-    def _judge(self, syn: Synthesis) -> list[Metrics]:
-        self.syntheses += syn.shape[0] * syn.shape[1]
-        self.audio_seconds += syn.seconds
+        Always computed exactly, but for the synthesis, which is the fit's. Raises InputError where memory does
+        not hold one voice.
+        """
+        script = self.synth.prepare([u.phonemes for u in self.utterances])
+
+        def work(part: Sequence[int]) -> tuple[list[Metrics], float]:
+            return self._judge(Synthesis.of(self.synth, script, styles[part[0] : part[-1] + 1]))
+
+        with tensor_cores(self.synth.device, False), enough_for(f"a voice that speaks {self.cost} texts"):
+            parts = self.together.run(range(len(styles)), work, self.cost)
+        self.syntheses += len(styles) * self.cost
+        self.audio_seconds += sum(seconds for _, seconds in parts)
+        return [metrics for found, _ in parts for metrics in found]
+
+    @torch.no_grad()
+    def left_out(self, pack: Tensor) -> list[float]:
+        """Scores of a voicepack [510, 1, 256] with each utterance in turn left out, voice and target alike.
+
+        Their scatter is what `sweep/errors.py` makes an error of. Empty for a single utterance.
+        """
+        count = self.cost
+        if count < 2:
+            return []
+        script = self.synth.prepare([u.phonemes for u in self.utterances])
+        with tensor_cores(self.synth.device, False), enough_for(f"a voice that speaks {count} texts"):
+            syn = Synthesis.of(self.synth, script, pack.reshape(1, -1, STYLE)[:, self.rows.to(pack.device)])
+            self.syntheses += count
+            heard, target = syn.embeddings(self.speaker.encoder), self.spoken
+            others = ((1 - torch.eye(count)) / (count - 1)).to(heard)  # [U, U]: row u is the mean of all but u
+            pairs = normalize(others @ heard, dim=-1) * normalize(others @ target.to(heard), dim=-1)
+            parts = {"speaker": likeness(pairs.sum(-1))}
+            for name, (term, scale) in self.distances.items():
+                parts[name] = torch.exp(-(others @ term(self.refs[name], syn)[0].to(heard)) / scale)
+            *found, ok = fetch(*parts.values(), syn.ok.all())
+        columns = dict(zip(parts, [part.tolist() for part in found], strict=True))
+        return [combine({n: column[u] for n, column in columns.items()} if ok else {}).score for u in range(count)]
+
+    def _judge(self, syn: Synthesis) -> tuple[list[Metrics], float]:
+        """Metrics of P voices, and seconds of audio that they made, all read at once."""
         ours = normalize(syn.embeddings(self.speaker.encoder).unflatten(0, syn.shape).mean(1), dim=-1)
-        line = softplus(CORNER * (ours @ self.target - STRANGER))
-        parts = {"speaker": line / math.log1p(math.exp(CORNER * (1 - STRANGER)))}
+        parts = {"speaker": likeness(ours @ self.target)}
         for name, (term, scale) in self.distances.items():
-            parts[name] = torch.exp(-term(self.refs[name], syn).mean(1) / scale).to(line.device)
-        ok = syn.ok.all(1).tolist()
-        values = {name: part.double().tolist() for name, part in parts.items()}
-        return [combine({n: v[p] for n, v in values.items()} if ok[p] else {}) for p in range(syn.shape[0])]
+            parts[name] = torch.exp(-term(self.refs[name], syn).mean(1) / scale).to(ours.device)
+        *found, ok, samples = fetch(*parts.values(), syn.ok.all(1), syn.samples)
+        columns = dict(zip(parts, [part.tolist() for part in found], strict=True))
+        heard = enumerate(ok.tolist())
+        metrics = [combine({name: column[p] for name, column in columns.items()} if fine else {}) for p, fine in heard]
+        return metrics, float(samples) / SAMPLE_RATE
+
+
+def likeness(cosine: Tensor) -> Tensor:
+    """The speaker's part of GE2E cosines, 1 for one and the same voice."""
+    return softplus(CORNER * (cosine - STRANGER)) / math.log1p(math.exp(CORNER * (1 - STRANGER)))
 
 
 def combine(parts: Mapping[str, float]) -> Metrics:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coconut.synthesis import Synthesizer, synthesizer
-from coconut.synthesis.batches import batches, bucket, exactly, halving, padding_share, plan
+from coconut.synthesis.batches import batches, bucket, exactly, padding_share, plan
 from coconut.synthesis.budget import Budget, peak_bytes
+from coconut.synthesis.memory import Parts
 from tests.kmodels import random_styles, texts
 
 
@@ -70,12 +71,12 @@ def test_a_population_with_one_prosody_is_not_padded(double, monkeypatch):
     assert (alone.wav[0, 0] - audio.wav[2, 1, :n]).abs().max() <= 1e-6 * alone.wav.abs().max()
 
 
-def test_the_population_may_be_cut_into_slices(double, monkeypatch):
+def test_the_population_may_be_cut_into_slices(double):
     phonemes, styles = texts(double, 4, 11), random_styles(5, 2).double()
     synth = Synthesizer(double)
     script = synth.prepare(phonemes)
     whole = synth.prosody(script, styles)
-    monkeypatch.setattr(synthesizer, "SLICE_TOKENS", 30)
+    synth.tokens.limit = 30
     parts = synth.prosody(script, styles)
     assert torch.equal(whole.durations, parts.durations)
     assert (whole.F0 - parts.F0).abs().max() < 1e-9
@@ -119,7 +120,7 @@ def test_other_errors_are_not_swallowed():
         raise RuntimeError("size mismatch")
 
     with pytest.raises(RuntimeError, match="size mismatch"):
-        halving([1, 2], work)
+        Parts().run([1, 2], work, 1.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
-from coconut.synthesis import Synthesizer, elementwise, load_model, stock_voices
+from coconut.synthesis import Synthesizer, elementwise, layers, load_model, stock_voices
 from coconut.synthesis.gradient import Tape, Taped
 from coconut.synthesis.layers import adain_snake
 from coconut.synthesis.taped import AdainSnake
@@ -128,6 +128,27 @@ def test_the_source_is_held_unless_told_otherwise(double, mini, which, monkeypat
     assert compare(Tape(synth), script, styles, "wave") <= 1e-4
     assert not kept[0].requires_grad
     assert len(kept) > 8
+
+
+def test_long_audio_is_computed_again_on_the_way_back_and_keeps_less(mini, monkeypatch):
+    synth = Synthesizer(mini)
+    script = synth.prepare(PHONEMES[:1])
+    found, kept = [], []
+    for limit in (layers.TAPED, 0):
+        monkeypatch.setattr(layers, "TAPED", limit)
+        style = next(iter(stock_voices(mini).values()))[script.rows, 0][None].double().requires_grad_()
+        saved: dict[int, int] = {}
+
+        def note(tensor, saved=saved):
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            wav = Tape(synth)(script, style).audio.wav
+        found.append((wav.detach(), torch.autograd.grad(wav.square().sum(), style)[0]))
+        kept.append(sum(saved.values()))
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+    assert kept[1] < 0.8 * kept[0]
 
 
 def test_a_candidate_that_cannot_be_heard_is_silent_and_harms_no_neighbour(double):

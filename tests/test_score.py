@@ -167,3 +167,11 @@ def test_combine_is_always_a_number_from_0_to_100(values):
 @given(st.sampled_from(sorted(WEIGHTS)), st.floats(LEAST, 0.99), st.floats(1e-4, 0.01))
 def test_every_gain_of_a_part_is_a_gain_of_score(name, value, gain):
     assert combine(parts(**{name: value + gain})).score > combine(parts(**{name: value})).score
+
+
+def test_with_an_utterance_left_out_a_voice_scores_as_on_the_others(score, voices):
+    pack = next(iter(voices.values()))
+    alone = [Score(None, score.synth, [score.utterances[1 - u]], score.speaker.encoder) for u in range(2)]
+    assert score.left_out(pack) == pytest.approx([one.voicepack(pack).score for one in alone], rel=1e-4)
+    assert alone[0].left_out(pack) == []
+    assert score.left_out(torch.full_like(pack, math.nan)) == [0.0, 0.0]

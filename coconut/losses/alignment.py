@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from coconut.synthesis.memory import Parts
+from coconut.synthesis.transfer import fetch, upload
+
 BAND = 0.2  # how far, as a share of the whole, the two clocks may differ
-CELLS = 24_000_000  # cells of the cost matrices held at once
+CELLS = Parts(24_000_000)  # cells of the cost matrices held at once
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
@@ -36,18 +39,20 @@ def dtw(cost: Tensor, n: Tensor, m: Tensor, band: float = BAND, carried: Tensor 
     return grid[end] / weight, (other[end] if other is not None else torch.zeros_like(weight)) / weight
 
 
-def path(cost: Tensor, band: float = BAND) -> tuple[Tensor, Tensor, Tensor]:
-    """The best path through one matrix [N, M]: rows, columns, and weights, all [K].
+def path(
+    cost: Tensor, band: float = BAND, n: Tensor | None = None, m: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best path through one matrix cost[:n, :m], by default all of [N, M]: rows, columns, and weights, all [K].
 
     (weights * cost[rows, columns]).sum() is what `dtw` gives, and (weights * carried[rows, columns]).sum()
-    what it gives for `carried`: with the path known, both have a gradient.
+    what it gives for `carried`: with the path known, both have a gradient. n and m are scalars on the device.
     """
-    n, m = cost.shape
-    sizes = torch.tensor([[n], [m]], device=cost.device)
-    grid, _ = _summed(cost.detach()[None], sizes[0], sizes[1], band, None)
-    total = [row.tolist() for row in grid[:, 0, 1:].cpu()]  # total[i + j][i]
-    here = cost.detach().cpu().tolist()
-    i, j, taken = n - 1, m - 1, []
+    n, m = (upload([size], cost.device)[0] if k is None else k for k, size in zip((n, m), cost.shape, strict=True))
+    grid, _ = _summed(cost.detach()[None], n[None], m[None], band, None)
+    found, costs, sizes = fetch(grid[:, 0, 1:], cost, torch.stack([n, m]))
+    total, here = found.tolist(), costs.tolist()  # total[i + j][i]
+    (rows, columns), taken = map(int, sizes.tolist()), []
+    i, j = rows - 1, columns - 1
     while i or j:
         up = total[i + j - 1][i - 1] if i else math.inf
         left = total[i + j - 1][i] if j else math.inf
@@ -56,8 +61,8 @@ def path(cost: Tensor, band: float = BAND) -> tuple[Tensor, Tensor, Tensor]:
         taken.append((i, j, 1 + diagonal))
         back = j > 0 and (left <= up or not i)
         i, j = (i - 1, j - 1) if diagonal else (i, j - 1) if back else (i - 1, j)
-    found = torch.tensor([*taken, (0, 0, 2)], device=cost.device)
-    return found[:, 0], found[:, 1], found[:, 2].to(cost.dtype) / (n + m)
+    steps = upload(torch.tensor([*taken, (0, 0, 2)]), cost.device)
+    return steps[:, 0], steps[:, 1], steps[:, 2].to(cost.dtype) / (rows + columns)
 
 
 def _summed(cost: Tensor, n: Tensor, m: Tensor, band: float, carried: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +84,7 @@ def _summed(cost: Tensor, n: Tensor, m: Tensor, band: float, carried: Tensor | N
             straight = torch.minimum(straight, diagonal)
         elif other is not None:
             _carry(other, k, one, straight, torch.full_like(straight, math.inf))
-        here[:, 1:] += straight
+        here[:, 1:].add_(straight)
     return grid, other
 
 

@@ -18,11 +18,12 @@ from torch.nn.functional import conv1d, normalize, pad
 
 from coconut.audio import SAMPLE_RATE, filterbank, mask
 from coconut.synthesis.gradient import recurrent
+from coconut.synthesis.memory import Parts
 
 RATE, N_FFT, HOP, MELS = 16_000, 400, 160, 40
 WINDOW, STEP = 160, 160  # frames of a window, and at most from one to the next
 LEVEL = 10 ** (-26 / 20)  # RMS of every input, the level of read speech; Resemblyzer only raises to -30 dB
-SECONDS = 300.0
+EMBEDDED = Parts(300 * SAMPLE_RATE)  # samples of padded audio that are embedded at once
 SHORTEST = WINDOW * HOP * 3 // 2  # samples at 24 kHz of one window
 
 
@@ -73,10 +74,8 @@ class SpeakerEncoder(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
-        """At most SECONDS of padded audio are embedded at once."""
-        rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
-        parts = zip(wav.split(rows), lens.split(rows), strict=True)
-        return torch.cat([self._embed(part, size) for part, size in parts])
+        """In parts, as many items at once as memory holds."""
+        return EMBEDDED.rows(self._embed, wav, lens, cost=max(1, wav.shape[-1]))
 
     def _embed(self, wav: Tensor, lens: Tensor) -> Tensor:
         wav, lens = repeat(wav.to(self.linear.weight.dtype), lens)

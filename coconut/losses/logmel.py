@@ -36,13 +36,16 @@ class LogMelTerm:
         share = heard.float().mean(1, keepdim=True).clamp_min(1e-6)
         theirs, ours = (theirs * heard) / share, (ours * heard) / share  # l1 divides by all 80 bands
         if ours.requires_grad:
-            items = zip(theirs.to(ours), ours, n.tolist(), m.tolist(), strict=True)
-            return torch.stack([self._taped(a[:, :i], b[:, :j]) for a, b, i, j in items]).unflatten(0, syn.shape)
-        rows = max(1, CELLS // (theirs.shape[2] * ours.shape[2]))
-        parts = zip(theirs.split(rows), ours.split(rows), n.split(rows), m.split(rows), strict=True)
-        return torch.cat([dtw(l1(a, b), i, j, self.band)[0] for a, b, i, j in parts]).unflatten(0, syn.shape)
+            items = zip(theirs.to(ours), ours, n, m, strict=True)
+            return torch.stack([self._taped(*item) for item in items]).unflatten(0, syn.shape)
+        cells = theirs.shape[2] * ours.shape[2]
+        return CELLS.rows(self._distance, theirs, ours, n, m, cost=cells).unflatten(0, syn.shape)
 
-    def _taped(self, theirs: Tensor, ours: Tensor) -> Tensor:
+    def _distance(self, theirs: Tensor, ours: Tensor, n: Tensor, m: Tensor) -> Tensor:
+        """[B] of recordings [B, 80, N] and candidates [B, 80, M] that last n [B] and m [B] frames."""
+        return dtw(l1(theirs, ours), n, m, self.band)[0]
+
+    def _taped(self, theirs: Tensor, ours: Tensor, n: Tensor, m: Tensor) -> Tensor:
         """The distance of one recording [80, N] and one candidate [80, M] along a path that has no gradient."""
-        i, j, weights = path(l1(theirs[None], ours.detach()[None])[0], self.band)
+        i, j, weights = path(l1(theirs[None], ours.detach()[None])[0], self.band, n, m)
         return ((theirs[:, i] - ours[:, j]).abs().mean(0) * weights).sum()

@@ -16,8 +16,11 @@ from coconut.config import InputError
 from coconut.data import Utterance
 from coconut.losses.alignment import BAND, CELLS, dtw, l1, path
 from coconut.losses.synthesis import Synthesis, recording, stacked
+from coconut.synthesis.memory import Parts
 
-SECONDS = 60.0  # padded audio that goes through the encoder at once: about 25 MB per second
+SAMPLES = 60 * SAMPLE_RATE  # of padded audio that are encoded at once: about 25 MB per second
+ENCODED = Parts(SAMPLES)
+MATRICES = 4  # of the size of DTW's, that are held beside each other
 TEMPORAL = 0.5  # share of the distance along time; the rest is that of the distributions
 SHIFTS = 8  # starts of a recording's frames, 5 ms apart: the embedding of a sound depends on them
 
@@ -45,20 +48,43 @@ class MimiEncoder:
     """
 
     def __init__(self, model: Any, device: torch.device | str) -> None:
-        model = model.to(device).eval().requires_grad_(False)
         inner = model.encoder if hasattr(model.encoder, "encoder_seanet") else model
-        self.seanet = getattr(inner, "encoder_seanet", model.encoder)
-        self.transformer, self.downsample = inner.encoder_transformer, inner.downsample
+        self.seanet = _moved(getattr(inner, "encoder_seanet", model.encoder), device)
+        self.transformer, self.downsample = _moved(inner.encoder_transformer, device), _moved(inner.downsample, device)
         self.size = math.prod(model.config.upsampling_ratios)  # samples of a frame: 960
-        self.dtype = next(model.parameters()).dtype
+        self.dtype = next(self.seanet.parameters()).dtype
+        self.window = model.config.sliding_window
         self.stride = 1 if self.downsample is None else int(self.downsample.conv.stride[0])
 
     def __call__(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         block = self.size * self.stride
         wav = pad(wav.to(self.dtype), (0, -wav.shape[-1] % block))
         hidden = self.seanet(wav[:, None])
-        hidden = self.transformer(hidden.transpose(1, 2)).last_hidden_state.transpose(1, 2)
+        seen = None if hidden.device.type == "cpu" else self._seen(hidden)
+        hidden = self.transformer(hidden.transpose(1, 2), seen).last_hidden_state.transpose(1, 2)
         return hidden, hidden if self.downsample is None else self.downsample(hidden)
+
+    def _seen(self, hidden: Tensor) -> Tensor:
+        """The mask that the transformer makes for itself, [1, 1, T, T], to be added; for that it waits for a GPU."""
+        now = torch.arange(hidden.shape[-1], device=hidden.device)
+        back = now[:, None] - now
+        unseen = (back < 0) | (back >= self.window)
+        return hidden.new_zeros(unseen.shape).masked_fill(unseen, -math.inf)[None, None]
+
+
+def _moved(part: Any, device: torch.device | str) -> Any:
+    """A part of the model on the device; of the others, half of all weights, nothing is kept there.
+
+    Its convolutions compute how much to pad from scalars that are buffers: these stay on the CPU, or each
+    convolution would read them back.
+    """
+    if part is None:
+        return None
+    scalars = [(m, name, b.cpu()) for m in part.modules() for name, b in m.named_buffers(recurse=False) if b.ndim == 0]
+    part.to(device).eval().requires_grad_(False)
+    for module, name, scalar in scalars:
+        setattr(module, name, scalar)
+    return part
 
 
 class MimiTerm:
@@ -87,18 +113,17 @@ class MimiTerm:
         sizes = lens + step * torch.arange(SHIFTS, device=wav.device)
         frames, means, spreads = self._embed(late, sizes)
         fine = frames.flip(0).permute(1, 2, 0).flatten(1)
-        count = max(SHIFTS, (int(lens) - self.encoder.size) // step + SHIFTS)
+        count = max(SHIFTS, (wav.shape[-1] - self.encoder.size) // step + SHIFTS)
         fine = fine[:, :count]
         variance = fine.var(1, unbiased=False).mean().clamp_min(1e-8)
         return MimiReference(self.mel(wav, lens)[0][0], fine, variance, means[0], spreads[0])
 
     def __call__(self, refs: list[MimiReference], syn: Synthesis) -> Tensor:
         wav, _ = syn.speech
-        rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
-        cells = max(ref.mel.shape[1] for ref in refs) * syn.logmel[0].shape[2]
-        rows = min(rows, max(1, CELLS // (4 * cells)))
-        index = torch.arange(len(wav), device=wav.device).split(rows)
-        return torch.cat([self._part(refs, syn, part) for part in index]).unflatten(0, syn.shape)
+        index = torch.arange(len(wav), device=wav.device)
+        cells = MATRICES * max(ref.mel.shape[1] for ref in refs) * syn.logmel[0].shape[2]
+        cost = max(1, wav.shape[-1], cells * SAMPLES / CELLS.limit)  # whichever is scarcer
+        return ENCODED.rows(lambda part: self._part(refs, syn, part), index, cost=cost).unflatten(0, syn.shape)
 
     def _part(self, refs: list[MimiReference], syn: Synthesis, part: Tensor) -> Tensor:
         """Distances of the items `part` of B = P U."""
@@ -121,15 +146,14 @@ class MimiTerm:
         mel, frames = (x[part] for x in stacked([ref.mel.to(other) for ref in refs], syn.shape[0]))
         carried, cost = self._along(nearest, count, lens, mel.shape[-1], other.shape[-1]), l1(mel, other)
         if carried.requires_grad:
-            sizes = enumerate(zip(frames.tolist(), others.tolist(), strict=True))
-            time = torch.stack([self._taped(cost[b, :n, :m], carried[b]) for b, (n, m) in sizes])
+            time = torch.stack([self._taped(*item) for item in zip(cost, carried, frames, others, strict=True)])
         else:
             time = dtw(cost, frames, others, self.band, carried)[1]
         return TEMPORAL * time + (1 - TEMPORAL) * shape
 
-    def _taped(self, cost: Tensor, carried: Tensor) -> Tensor:
-        """Mean of `carried` along the best path through cost [N, M] of one item, which has no gradient."""
-        i, j, weights = path(cost, self.band)
+    def _taped(self, cost: Tensor, carried: Tensor, n: Tensor, m: Tensor) -> Tensor:
+        """Mean of `carried` along the best path through cost[:n, :m] of one item, which has no gradient."""
+        i, j, weights = path(cost, self.band, n, m)
         return (carried[i, j] * weights).sum()
 
     def _along(self, distance: Tensor, count: Tensor, lens: Tensor, rows: int, columns: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from coconut.config import InputError
 from coconut.data import Utterance
 from coconut.losses.synthesis import Synthesis, narrow
+from coconut.synthesis.transfer import upload
 from coconut.voicepack import STYLE
 
 
@@ -33,5 +34,5 @@ class PriorTerm:
         """Nothing: the prior does not look at recordings."""
 
     def __call__(self, refs: list[None], syn: Synthesis) -> Tensor:
-        mean = self.mean[syn.rows.to(self.mean.device)]
+        mean = self.mean[upload(syn.rows, self.mean.device)]
         return ((narrow(syn.styles).to(mean.device) - mean) / self.spread).square().mean(-1)

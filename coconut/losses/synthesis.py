@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
@@ -15,8 +15,10 @@ from coconut.data import Utterance
 from coconut.losses.ge2e import SpeakerEncoder
 from coconut.synthesis import Audio, Prosody, Script, Synthesizer
 from coconut.synthesis.gradient import Tape
+from coconut.synthesis.memory import Parts
+from coconut.synthesis.transfer import upload
 
-SECONDS = 240.0  # padded audio whose spectra are held at once
+SPECTRA = Parts(240 * SAMPLE_RATE)  # samples of padded audio whose spectra are held at once
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ class Synthesis:
         return self.audio.lens.shape[0], self.audio.lens.shape[1]
 
     @property
-    def seconds(self) -> float:
-        """Of audio that was made."""
-        return float((self.audio.lens * self.audio.ok).sum()) / SAMPLE_RATE
+    def samples(self) -> Tensor:
+        """Of audio that was made: a number, on the device."""
+        return (self.audio.lens * self.audio.ok).sum()
 
     @cached_property
     def ok(self) -> Tensor:
@@ -73,7 +75,13 @@ class Synthesis:
     def speech(self) -> tuple[Tensor, Tensor]:
         """(wav [B, T], lens [B]): float32, without silence at the ends, at one level; zeros where not ok."""
         wav = narrow(self.audio.wav).masked_fill(~self.ok.unsqueeze(-1), 0)
-        return speech(wav.flatten(0, 1), self.audio.lens.flatten())
+        wav, lens = wav.flatten(0, 1), self.audio.lens.flatten()
+
+        def work(part: Sequence[int]) -> tuple[Tensor, Tensor]:
+            return speech(wav[part[0] : part[-1] + 1], lens[part[0] : part[-1] + 1])
+
+        treated = SPECTRA.run(range(len(wav)), work, max(1, wav.shape[-1]))
+        return torch.cat([wav for wav, _ in treated]), torch.cat([lens for _, lens in treated])
 
     @cached_property
     def logmel(self) -> tuple[Tensor, Tensor]:
@@ -100,21 +108,22 @@ def narrow(x: Tensor) -> Tensor:
 
 
 def chunked(function: Callable[[Tensor, Tensor], Tensor], wav: Tensor, lens: Tensor) -> Tensor:
-    """function(wav [B, T], lens [B]) in parts of at most SECONDS of padded audio."""
-    rows = max(1, int(SECONDS * SAMPLE_RATE / max(1, wav.shape[-1])))
-    parts = zip(wav.split(rows), lens.split(rows), strict=True)
-    return torch.cat([function(part, size) for part, size in parts])
+    """function(wav [B, T], lens [B]) in parts, as many as memory holds of their spectra."""
+    return SPECTRA.rows(function, wav, lens, cost=max(1, wav.shape[-1]))
 
 
 def recording(utterance: Utterance, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """(wav [1, N], lens [1]) of an utterance, treated as synthesised speech is: trimmed, at one level."""
-    wav = utterance.audio.to(device, torch.float32)[None]
-    wav, lens = speech(wav, torch.tensor([wav.shape[1]], device=wav.device))
-    return wav[:, : int(lens)], lens
+    """(wav [1, N], lens [1]) of an utterance, treated as synthesised speech is: trimmed, at one level.
+
+    It is treated where it lies, on the CPU, so that its length is known without asking the device.
+    """
+    wav = utterance.audio.to("cpu", torch.float32)[None]
+    wav, lens = speech(wav, torch.tensor([wav.shape[1]]))
+    return upload(wav[:, : int(lens)], device), upload(lens, device)
 
 
 def stacked(items: list[Tensor], popsize: int) -> tuple[Tensor, Tensor]:
     """Ragged references [C, F_u] as ([P U, C, F] zero-padded, frames [P U])."""
-    frames = torch.tensor([item.shape[-1] for item in items]).to(items[0].device)
+    frames = upload([item.shape[-1] for item in items], items[0].device)
     batch = pad_sequence([item.T for item in items], batch_first=True).transpose(1, 2)
     return batch.repeat(popsize, 1, 1), frames.repeat(popsize)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
 
 def bucket(frames: int) -> int:
     """The next length on a grid of 16 steps an octave: 2 to 3% of padding on average.
@@ -58,24 +56,3 @@ def padding_share(frames: Sequence[int], budget: int, waste: float, room: Callab
     """The share of padded frames among all that `batches` would compute."""
     padded = sum(room(frames[b[0]]) * len(b) for b in batches(frames, budget, waste, room))
     return 1 - sum(frames) / padded if padded else 0.0
-
-
-def halving(batch: list[int], work: Callable[[list[int]], None]) -> bool:
-    """Run work(batch); where memory does not suffice, run its halves. True if it had to be cut."""
-    try:
-        work(batch)
-        return False
-    except RuntimeError as error:
-        if len(batch) == 1 or not _out_of_memory(error):
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    middle = len(batch) // 2
-    halving(batch[:middle], work)
-    halving(batch[middle:], work)
-    return True
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    said = ("can't allocate memory", "ALLOC_FAILED")  # of the CPU's allocator; of cuDNN and cuBLAS
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)

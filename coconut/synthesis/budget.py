@@ -1,4 +1,4 @@
-"""How many frames may be computed at once: measured bytes per frame against free memory."""
+"""How many frames may be computed at once: measured bytes per frame against the memory that is this process's own."""
 
 from __future__ import annotations
 
@@ -13,41 +13,48 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from coconut.synthesis.memory import CONTEXT, Parts
+
 CPU_BYTES = 64 << 20  # beyond a few caches' worth a larger batch is slower, measured: 32 to 128 MiB are alike
-SHARE = 0.5  # of free memory on a GPU: convolutions want workspace that the measurement may not see
+SHARE = 0.5  # of a GPU's: models, losses, and convolutions' workspace, which the measurement may not see, take theirs
+MOST = 8192  # frames on a GPU: 200 s of audio fill it, and twice as many would take memory that other fits want
 PROBE = (4, 12)
 
 
-class Budget:
-    """The frames of one batch. `measure` is called once; `shrink` after memory ran out all the same."""
+class Budget(Parts):
+    """The frames of one batch. `measure` is called once; a batch that does not fit makes later ones smaller.
+
+    On a GPU it is planned from the share of the device that is this process's, used or not: what neighbours
+    take at the moment must not change the shapes of batches, and with them the last bits of what is computed.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        super().__init__()
         self.device = device
         self.bytes_per_frame = 0.0
-        self.limit: int | None = None
 
-    def measure(self, run: Callable[[int], Any]) -> None:
-        """run(frames) computes one item of so many frames; the slope of its peak is what a frame costs."""
+    def measure(self, run: Callable[[int], Any], items: int = 1) -> None:
+        """run(frames) computes `items` items of so many frames; the slope of its peak is what a frame costs."""
         short, long = (peak_bytes(partial(run, frames), self.device) for frames in PROBE)
-        self.bytes_per_frame = max(1.0, (long - short) / (PROBE[1] - PROBE[0]))
+        self.bytes_per_frame = max(1.0, (long - short) / (PROBE[1] - PROBE[0]) / items)
 
     @property
     def frames(self) -> int:
-        frames = max(1, int(self.available() / self.bytes_per_frame))
-        return frames if self.limit is None else min(frames, self.limit)
+        most = MOST if self.device.type == "cuda" else self.limit
+        return max(1, int(min(self.available() / self.bytes_per_frame, most, self.limit)))
+
+    def holds(self, cost: float) -> int:
+        return max(1, int(self.frames / cost))
 
     def available(self) -> float:
+        """Bytes for a batch."""
         if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            return SHARE * (free + idle)
+            _, total = torch.cuda.mem_get_info(self.device)
+            own = torch.cuda.get_per_process_memory_fraction(self.device) * total
+            return SHARE * max(0, min(own, total - CONTEXT))
         if self.device.type == "mps":
             return SHARE * (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
         return min(CPU_BYTES, psutil.virtual_memory().available / 4)
-
-    def shrink(self, frames: int) -> None:
-        """A batch of so many frames did not fit."""
-        self.limit = max(1, frames // 2)
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:

@@ -2,7 +2,8 @@
 
 A walk through the very layers of a Synthesizer, one item at a time and therefore without padding. The layers
 take their plain paths where a gradient is asked for (ragged.on_cpu), so that memory holds one item's tape:
-about 16 MB for a second of audio of `mini`, 400 MB of Kokoro-82M.
+about 16 MB for a second of audio of `mini`; 250 MB of Kokoro-82M, and 90 MB where a sentence is longer than
+about 2 s (layers.TAPED).
 
 Frames are counted in whole numbers, which have no gradient: the alignment of text and frames is taken as it
 is. `soft` is the speaking time before it is rounded, and has one.
@@ -56,24 +57,22 @@ class Tape:
         styles = styles.to(self.synth.device, self.synth.dtype)
         with tensor_cores(self.synth.device, False):
             items = [
-                self._item(script, u, styles[p, u], bool(ok[p, u]))
-                for p in range(len(styles))
-                for u in range(len(script))
+                self._item(script, u, styles[p, u], ok[p, u]) for p in range(len(styles)) for u in range(len(script))
             ]
         return _joined(items, len(script))
 
-    def _item(self, script: Script, u: int, style: Tensor, ok: bool) -> Taped:
+    def _item(self, script: Script, u: int, style: Tensor, ok: Tensor) -> Taped:
         """One candidate [256] and one text: all fields have a leading dimension of 1."""
         synth, text = self.synth, script.texts[u]
-        voice = style[None] if ok else torch.zeros_like(style)[None]
+        voice = torch.where(ok, style, 0.0)[None]
         with recurrent(synth.device):
             features, soft = synth._durations.soft(text.prosodic[None], voice[:, PROSODY])
             steps = whole(soft.detach())
-            frames = int(steps.sum())
-            if not ok or frames > synth.max_frames:
+            frames = int(torch.where(ok, steps.sum(), synth.max_frames + 1))  # all that the host has to know
+            if frames > synth.max_frames:
                 return self._silent(steps.clamp_max(1), soft)
             index = align(steps, frames)[0]
-            lengths = Lengths([frames], synth.device)
+            lengths = Lengths([frames], synth.device, tensor=steps.sum(-1))
             f0, energy = synth._contours(features[:, index], voice[:, PROSODY], lengths)
         noise = script.noise(u, frames * synth.samples_per_frame)[None]
         pitch = f0 if self.through_source else f0.detach()
@@ -82,7 +81,7 @@ class Tape:
         return self._taped(wav, f0, energy, steps, soft, wav.detach().isfinite().all(-1))
 
     def _silent(self, steps: Tensor, soft: Tensor) -> Taped:
-        frames = int(steps.sum())
+        frames = steps.shape[-1]  # one a token
         wav, curve = soft.new_zeros(1, frames * self.synth.samples_per_frame), soft.new_zeros(1, 2 * frames)
         return self._taped(wav, curve, curve, steps, soft.detach(), torch.zeros(1, dtype=torch.bool, device=wav.device))
 

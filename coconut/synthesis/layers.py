@@ -15,13 +15,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from coconut.synthesis import ragged
 from coconut.synthesis.convolution import Conv, Pool
 from coconut.synthesis.elementwise import snake_
+from coconut.synthesis.precision import Fused
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.taped import AdainSnake
 
+TAPED = 1 << 26  # bytes that a block may leave on the tape; a larger one is computed again on the way back
 TILE = 1 << 20  # elements of a stretch of time on a CPU, measured: 2^16 to 2^22; what is done to it stays in cache
 
 
@@ -130,13 +133,18 @@ class SnakeBlock:
     """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake.
 
     `fused` is `adain_snake`, compiled or not; on CPU, where nothing can be compiled, the same is
-    done by single calls of vectorised kernels, one stretch of time after another.
+    done by single calls of vectorised kernels, one stretch of time after another. What is compiled
+    always gets a padding: each form of its arguments is a program of its own, and few are kept.
+
+    On a tape, a block of long audio keeps its input alone and is computed again on the way back
+    (Chen et al., arXiv:1604.06174).
     """
 
     def __init__(
         self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None, fused: Any = adain_snake
     ) -> None:
         self.dtype, self.fused = dtype, fused
+        self.padded = isinstance(fused, Fused) and fused.compiled
         self.layers = []
         stages = zip(module.convs1, module.convs2, module.adain1, module.adain2, strict=True)
         for (c1, c2, n1, n2), a1, a2 in zip(stages, module.alpha1, module.alpha2, strict=True):
@@ -149,6 +157,11 @@ class SnakeBlock:
     ) -> Tensor:
         if ragged.on_cpu(x) and ragged.on_cpu(styles):
             return self._in_stretches(x, styles, lengths, moments)
+        if styles.requires_grad and 4 * len(self.layers) * x.nbytes > TAPED:
+            return checkpoint(self._whole, x, styles, lengths, use_reentrant=False, preserve_rng_state=False)
+        return self._whole(x, styles, lengths)
+
+    def _whole(self, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
         for norm1, conv1, norm2, conv2 in self.layers:
             v = conv1(self._activate(norm1, x, styles, lengths))
             v = conv2(self._activate(norm2, v, styles, lengths))
@@ -159,7 +172,8 @@ class SnakeBlock:
         scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
         if styles.requires_grad and lengths.equal:
             return AdainSnake.apply(x, scale, shift, norm.eps).to(self.dtype or x.dtype)
-        padding, count = (None, None) if lengths.equal else (lengths.padding, lengths.tensor[:, None, None])
+        plain = lengths.equal and not self.padded
+        padding, count = (None, None) if plain else (lengths.padding, lengths.tensor[:, None, None])
         return self.fused(x, scale, shift, norm.eps, padding, count, self.dtype or x.dtype)
 
     def _in_stretches(

@@ -4,6 +4,9 @@ exact: the model's own dtype everywhere, no TF32.
 fast: bfloat16 in the generator's convolutions, where the device multiplies it faster than float32,
 and TF32 in the decoder's; residual sums, norms, sines, phases, transforms and all of prosody stay
 float32. On CUDA the elementwise layers of the generator are compiled into single kernels.
+
+What is compared (losses, their references, scores) is computed as in exact under either: references
+are shared by fits of both, and a score must not depend on how it was measured.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor
 
 from coconut.config import InputError
+from coconut.synthesis.memory import ran_out
 
 PRECISIONS = ("exact", "fast")
 
@@ -56,7 +60,7 @@ class Fused:
     """A function of tensors, compiled into few kernels where that works; if not, it says so and runs plainly."""
 
     def __init__(self, function: Callable[..., Tensor], compiled: bool) -> None:
-        self.plain = function
+        self.plain, self.compiled = function, compiled
         self.function = torch.compile(function, dynamic=True) if compiled else function
 
     def __call__(self, *args: Any) -> Tensor:
@@ -64,27 +68,77 @@ class Fused:
             return self.plain(*args)
         try:
             return self.function(*args)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if ran_out(error):
+                raise
             warnings.warn(
                 f"torch.compile is of no use here ({type(error).__name__}): running uncompiled.", stacklevel=2
             )
-            self.function = self.plain
+            self.function, self.compiled = self.plain, False
             return self.plain(*args)
 
 
 @contextlib.contextmanager
 def tensor_cores(device: torch.device, allowed: bool) -> Iterator[None]:
-    """TF32 allowed or not, whatever the caller has set; deterministic kernels. Only CUDA has either."""
+    """TF32 allowed or not, whatever the caller has set; deterministic kernels. Only CUDA has either.
+
+    torch has two ways to say so, `allow_tf32` and, from 2.9 on, `fp32_precision`, and refuses to read the one
+    where the other disagrees. Within, both say the same; afterwards both are as they were.
+    """
     if device.type != "cuda":
         yield
         return
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = allowed
+    before = _Tf32.read()
     try:
+        _Tf32.uniform(allowed).write()
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=allowed):
+            _Tf32.uniform(allowed).write()  # the flags reset the newer settings to their defaults
             yield
     finally:
-        matmul.allow_tf32 = before
+        before.write()
+
+
+@dataclass(frozen=True)
+class _Tf32:
+    """Settings of TF32: of the older interface for cuBLAS and cuDNN, and of the newer by what `_newer` gives."""
+
+    matmul: str
+    cudnn: bool
+    newer: tuple[str, ...]
+
+    @classmethod
+    def uniform(cls, allowed: bool) -> _Tf32:
+        return cls("high" if allowed else "highest", allowed, ("tf32" if allowed else "ieee",) * len(_newer()))
+
+    @classmethod
+    def read(cls) -> _Tf32:
+        """What is set. The older settings can be read only where the newer ones do not contradict them."""
+        newer = tuple(setting.fp32_precision for setting in _newer())
+        for setting in _newer()[:3]:
+            setting.fp32_precision = "ieee"
+        matmul = _said(torch.get_float32_matmul_precision, "highest")
+        for setting in _newer()[:3]:
+            setting.fp32_precision = "tf32"
+        return cls(matmul, _said(lambda: torch.backends.cudnn.allow_tf32, False), newer)
+
+    def write(self) -> None:
+        torch.set_float32_matmul_precision(self.matmul)
+        torch.backends.cudnn.allow_tf32 = self.cudnn
+        for setting, value in zip(_newer(), self.newer, strict=True):
+            setting.fp32_precision = value
+
+
+def _newer() -> tuple[Any, ...]:
+    """What carries an `fp32_precision`, where torch has it: cuBLAS, cuDNN, and what the older one sets beside them."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):
+        return ()
+    return backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul
+
+
+def _said(read: Callable[[], Any], otherwise: Any) -> Any:
+    """What the older interface answers, `otherwise` where it refuses: then the newer one holds, and is restored."""
+    try:
+        return read()
+    except RuntimeError:
+        return otherwise

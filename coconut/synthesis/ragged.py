@@ -7,10 +7,13 @@ cost nothing extra.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from coconut.synthesis.transfer import upload
 
 
 def on_cpu(x: Tensor) -> bool:
@@ -30,26 +33,39 @@ def var_mean(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Lengths:
-    """Valid steps of the B items of a batch padded to `total` steps."""
+    """Valid steps of the B items of a batch padded to `total` steps. `tensor`: the same on the device, if known."""
 
-    def __init__(self, steps: Sequence[int], device: torch.device, total: int | None = None) -> None:
+    def __init__(
+        self, steps: Sequence[int], device: torch.device, total: int | None = None, tensor: Tensor | None = None
+    ) -> None:
         self.steps = list(steps)
         self.total = max(self.steps) if total is None else total
         self.device = device
         self.equal = all(n == self.total for n in self.steps)
-        self._tensor: Tensor | None = None
+        self._tensor = tensor
         self._padding: Tensor | None = None
+        self._derived: dict[tuple[str, int, int], Lengths] = {}
 
     def times(self, rate: int, extra: int = 0) -> Lengths:
         """The same items at `rate` steps for one, plus `extra` steps each."""
-        steps = [n * rate + extra for n in self.steps]
-        return Lengths(steps, self.device, self.total * rate + extra)
+        return self._at(("times", rate, extra), lambda n: n * rate + extra if extra else n * rate)
+
+    def blocks(self, size: int) -> Lengths:
+        """The same items in whole blocks of `size` steps, and one more."""
+        return self._at(("blocks", size, 1), lambda n: n // size + 1)
+
+    def _at(self, key: tuple[str, int, int], steps: Callable[[Any], Any]) -> Lengths:
+        """The items at steps(n) for n, made once; where their tensor is known, that of the others is computed there."""
+        if key not in self._derived:
+            tensor = None if self._tensor is None else steps(self._tensor)
+            self._derived[key] = Lengths([steps(n) for n in self.steps], self.device, steps(self.total), tensor)
+        return self._derived[key]
 
     @property
     def tensor(self) -> Tensor:
         """[B] long, on the device."""
         if self._tensor is None:
-            self._tensor = torch.tensor(self.steps, device=self.device)
+            self._tensor = upload(self.steps, self.device)
         return self._tensor
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coconut.config import InputError
 from coconut.synthesis.source import UnitNoise
+from coconut.synthesis.transfer import upload
 from coconut.voicepack import ROWS
 
 KEPT_TEXTS = 512
@@ -73,7 +74,7 @@ class TextEncoder:
             self.kept.move_to_end(phonemes)
             return self.kept[phonemes]
         ids = self._ids(phonemes)
-        prosodic, acoustic = self._encode(torch.tensor([ids], device=self.model.device))
+        prosodic, acoustic = self._encode(upload(torch.tensor([ids]), self.model.device))
         text = Text(phonemes, ids, prosodic, acoustic, UnitNoise(self.seed, phonemes))
         self.kept[phonemes] = text
         if len(self.kept) > KEPT_TEXTS:
@@ -91,9 +92,9 @@ class TextEncoder:
         return (0, *found, 0)
 
     def _encode(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """[1, S] -> two [S, hidden]; one text at a time, so nothing is padded."""
+        """[1, S] -> two [S, hidden]; one text at a time, so nothing is padded and BERT needs no mask to look at."""
         model, encoder = self.model, self.model.text_encoder
-        prosodic = model.bert_encoder(model.bert(ids, attention_mask=torch.ones_like(ids)))
+        prosodic = model.bert_encoder(model.bert(ids))
         x = encoder.embedding(ids).transpose(1, 2)
         for convolution, norm, activation, _ in encoder.cnn:
             x = convolution(x).transpose(1, 2)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from coconut.audio import SAMPLE_RATE
 from coconut.synthesis import elementwise
+from coconut.synthesis.transfer import upload
 
 NOISE_BLOCK = SAMPLE_RATE
 
@@ -38,7 +39,8 @@ class UnitNoise:
         missing = n - len(self.samples)
         if missing > 0:
             blocks = [torch.randn(NOISE_BLOCK, generator=self.generator) for _ in range(-(-missing // NOISE_BLOCK))]
-            self.samples = torch.cat([self.samples.cpu(), *blocks]).to(device)
+            more = upload(torch.cat(blocks), device)
+            self.samples = torch.cat([self.samples.to(device), more]) if len(self.samples) else more
         return self.samples[:n].to(device, dtype)
 
 
@@ -73,7 +75,7 @@ class SineSource:
         half = self.hop // 2
         if f0.requires_grad:
             phase = (2 * math.pi * (slopes * along + starts).frac()).to(f0.dtype)
-            weights = torch.tensor(self.weights, device=f0.device, dtype=f0.dtype)[:, None, None]
+            weights = upload(torch.tensor(self.weights, dtype=f0.dtype), f0.device)[:, None, None]
             return (weights * phase.sin()).sum(0).view(len(f0), -1)[:, half : half - self.hop]
         total = f0.new_zeros(starts.shape[1], self.hop)
         cycles, phase = torch.empty_like(total, dtype=starts.dtype), torch.empty_like(total)

@@ -81,8 +81,7 @@ class Stft:
         return self.frames(lengths).blank_(torch.cat([magnitude, phase], -1))
 
     def frames(self, lengths: Lengths) -> Lengths:
-        steps = [n // self.hop + 1 for n in lengths.steps]
-        return Lengths(steps, lengths.device, lengths.total // self.hop + 1)
+        return lengths.blocks(self.hop)
 
     def _padded(self, wave: Tensor, lengths: Lengths) -> Tensor:
         """Half a frame more at both ends of every item; whole blocks."""

@@ -20,17 +20,22 @@ from coconut.audio import SAMPLE_RATE
 from coconut.config import InputError
 from coconut.synthesis import workers
 from coconut.synthesis.acoustics import Acoustics
-from coconut.synthesis.batches import batches, bucket, halving, plan
+from coconut.synthesis.batches import batches, bucket, plan
 from coconut.synthesis.budget import PROBE, Budget
+from coconut.synthesis.memory import Parts
 from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.script import Script, TextEncoder
+from coconut.synthesis.transfer import upload
 from coconut.voicepack import ACOUSTIC, PROSODY, STYLE
 
 WASTE = 0.1  # the shortest item of a batch is at most this much shorter than the longest
 PITCH_WASTE = 0.2
 SLICE_TOKENS = 1 << 16  # of the prosody half, at once
+CONTOURS = 4  # frames of F0 and energy take the memory of one frame of audio
+
+Work = Callable[[Sequence[int]], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Synthesizer:
             self._acoustics = Acoustics(model.decoder, policy)
         self.samples_per_frame = self._acoustics.samples_per_frame
         self.max_frames = int(max_seconds * SAMPLE_RATE / self.samples_per_frame)
-        self.budget = Budget(self.device)
+        self.budget, self.tokens = Budget(self.device), Parts(SLICE_TOKENS)
         self.warmup_seconds = 0.0
 
     @torch.no_grad()
@@ -108,11 +113,14 @@ class Synthesizer:
         styles, ok = self._checked(script, styles)
         popsize = len(styles)
         style = styles[..., PROSODY]
-        if popsize > 1 and _alike(style) and _alike(ok):
+        if popsize > 1 and _alike(style, ok):
             style, ok = style[:1], ok[:1]
-        slices = max(1, SLICE_TOKENS // (len(script) * max(script.lengths)))
+
+        def work(part: Sequence[int]) -> Prosody:
+            return self._prosody(script, style[part[0] : part[-1] + 1], ok[part[0] : part[-1] + 1])
+
         with tensor_cores(self.device, False):
-            parts = [self._prosody(script, *some) for some in zip(style.split(slices), ok.split(slices), strict=True)]
+            parts = self.tokens.run(range(len(style)), work, len(script) * max(script.lengths))
         longest = max(part.F0.shape[-1] for part in parts)
         durations, frames, ok = (
             torch.cat([getattr(part, name) for part in parts]).expand(popsize, *[-1] * n)
@@ -144,19 +152,19 @@ class Synthesizer:
         """features [P, U, S, H], steps [P, U, S] -> F0 and energy [P, U, 2T], 0 where not ok."""
         shape = steps.shape[:2]
         features, steps, style = (x.flatten(0, 1) for x in (features, steps, style))
-        counts, longest = _counts(steps.sum(-1), ok.flatten())
+        frames = steps.sum(-1)
+        counts, longest = _counts(frames, ok.flatten())
         width = 2 * longest
         out = style.new_zeros(2, len(counts), width)
 
-        def work(batch: list[int]) -> None:
-            lengths = self._lengths(counts, batch)
-            rows = self._index(batch)
+        def work(batch: Sequence[int]) -> None:
+            rows = upload(batch, self.device)
+            lengths = self._lengths(counts, batch, frames, rows, bucket)
             x = features[rows[:, None], align(steps[rows], lengths.total)]
             found = torch.stack(self._contours(x, style[rows], lengths))[..., :width]
             out[:, rows, : found.shape[-1]] = found
 
-        frames = max(1, 4 * self.budget.frames // workers.count(self.device))
-        workers.each(lambda batch: halving(batch, work), list(batches(counts, frames, PITCH_WASTE)), self.device)
+        self._in_batches(work, counts, 1 / CONTOURS, PITCH_WASTE, bucket)
         return out[0].unflatten(0, shape), out[1].unflatten(0, shape)
 
     @torch.no_grad()
@@ -165,8 +173,8 @@ class Synthesizer:
         self._warm_up()
         styles, ok = self._checked(script, styles)
         shape, texts = ok.shape, len(script)
-        ok = (ok & prosody.ok).flatten()
-        counts, longest = _counts(prosody.frames.flatten(), ok)
+        ok, every = (ok & prosody.ok).flatten(), prosody.frames.flatten()
+        counts, longest = _counts(every, ok)
         width, widest = longest * self.samples_per_frame, bucket(max(counts))
         spare = max(0, 2 * widest - prosody.F0.shape[-1])
         f0, energy = (F.pad(x, (0, spare)).flatten(0, 1) for x in (prosody.F0, prosody.energy))
@@ -176,9 +184,10 @@ class Synthesizer:
         wav = styles.new_zeros(len(counts), width)
         waste, room = plan(counts, texts, WASTE)
 
-        def work(batch: list[int]) -> None:
-            lengths = self._lengths(counts, batch, room)
-            rows, total = self._index(batch), lengths.total
+        def work(batch: Sequence[int]) -> None:
+            rows = upload(batch, self.device)
+            lengths = self._lengths(counts, batch, every, rows, room)
+            total = lengths.total
             text = table[(rows % texts)[:, None], align(steps[rows], total)]
             hiss = noise[rows % texts, : total * self.samples_per_frame]
             pitch, loud = f0[rows, : 2 * total], energy[rows, : 2 * total]
@@ -187,21 +196,29 @@ class Synthesizer:
             ok[rows] &= wave.sum(-1).isfinite()
             wav[rows, : wave.shape[1]] = wave[:, :width]
 
-        frames = max(1, self.budget.frames // workers.count(self.device))
-        made = list(batches(counts, frames, waste, room))
         with tensor_cores(self.device, self.precision == "fast"):
-            halved = workers.each(lambda batch: halving(batch, work), made, self.device)
-        for batch, cut in zip(made, halved, strict=True):
-            if cut:
-                self.budget.shrink(room(counts[batch[0]]) * len(batch) * workers.count(self.device))
+            self._in_batches(work, counts, 1.0, waste, room)
         wav[~ok] = 0.0
         return Audio(wav.unflatten(0, shape), prosody.frames * self.samples_per_frame, ok.view(shape))
 
-    def _lengths(self, counts: list[int], batch: list[int], room: Callable[[int], int] = bucket) -> Lengths:
-        return Lengths([counts[i] for i in batch], self.device, room(counts[batch[0]]))
+    def _in_batches(
+        self, work: Work, counts: list[int], share: float, waste: float, room: Callable[[int], int]
+    ) -> None:
+        """work(batch) for batches of items that last counts[i] frames, of which each costs `share` of one in decode."""
+        cost = share * workers.count(self.device)  # so many batches are in memory at once
 
-    def _index(self, batch: list[int]) -> Tensor:
-        return torch.tensor(batch, device=self.device)
+        def run(batch: list[int]) -> None:
+            self.budget.run(batch, work, cost * room(counts[batch[0]]))
+
+        frames = max(1, int(self.budget.frames / cost))
+        workers.each(run, list(batches(counts, frames, waste, room)), self.device)
+
+    def _lengths(
+        self, counts: list[int], batch: Sequence[int], frames: Tensor, rows: Tensor, room: Callable[[int], int]
+    ) -> Lengths:
+        """Of the items `batch` of all `counts`; `frames` and `rows` are the same two on the device."""
+        known = None if self.device.type == "cpu" else frames[rows]
+        return Lengths([counts[i] for i in batch], self.device, room(counts[batch[0]]), known)
 
     def _warm_up(self) -> None:
         """Once: compiles what is to be compiled, and measures what a frame costs in memory."""
@@ -220,9 +237,7 @@ class Synthesizer:
 
         with tensor_cores(self.device, self.precision == "fast"):
             run(PROBE[1])
-            self.budget.measure(run)
-        if self.device.type == "cuda":
-            self.budget.bytes_per_frame /= 2  # the larger of the two probes held two items
+            self.budget.measure(run, items=2 if self.device.type == "cuda" else 1)
         self.warmup_seconds = time.perf_counter() - started
 
     def _checked(self, script: Script, styles: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,14 +247,14 @@ class Synthesizer:
                 f"styles must be [candidates, {len(script)} texts, {STYLE}], not {list(styles.shape)}: "
                 "one row of the voicepack for every text."
             )
-        styles = styles.detach().to(self.device, self.dtype)
+        styles = upload(styles.detach(), self.device, self.dtype)
         ok = styles.isfinite().all(-1)
         return styles.masked_fill(~ok[..., None], 0.0), ok
 
 
-def _alike(x: Tensor) -> bool:
-    """Whether all candidates of x [P, ...] are equal."""
-    return torch.equal(x, x[:1].expand_as(x))
+def _alike(*properties: Tensor) -> bool:
+    """Whether all candidates are equal in each of some properties [P, ...]."""
+    return bool(torch.stack([(x == x[:1]).all() for x in properties]).all())
 
 
 def _counts(frames: Tensor, ok: Tensor) -> tuple[list[int], int]:
