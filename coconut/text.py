@@ -1,6 +1,6 @@
 """Text to phonemes in Kokoro's symbols.
 
-English goes through misaki's dictionary where its spaCy model is installed, and through
+English goes through misaki's dictionary where its spaCy model is installed, and through `words` and
 espeak-ng by misaki's mapping where it is not; other languages always through espeak-ng. Which
 symbols a model knows is the synthesizer's business.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import re
 import warnings
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
 
+from coconut import words, writing
 from coconut.config import InputError
 
 LONGEST = 510  # phonemes Kokoro reads at once: its context of 512 less two boundary tokens
@@ -27,36 +27,23 @@ WITHOUT_DICTIONARY = (
 
 
 def phonemize(text: str, lang: str = "en-us") -> str:
-    """Kokoro phonemes of `text`, punctuation and stress kept.
+    """Kokoro phonemes of `text`, punctuation and stress kept; emoji and their like are not spoken.
 
-    Raises InputError for an unknown language and for a text without anything to pronounce.
+    Raises InputError for an unknown language, for letters that the language is not written in, and
+    for a text without anything to pronounce.
     """
-    text = " ".join(text.split())
-    phonemes = " ".join(_g2p(lang)(text).split()) if text else ""
+    read = _g2p(lang)
+    strange = writing.foreign(text, lang)
+    if strange:
+        raise InputError(
+            f"The text {_short(text)!r} has letters that {lang} is not written in ({_short(strange, 12)}); "
+            "give its language by --lang."
+        )
+    spoken, _ = writing.cleaned(text)
+    phonemes = " ".join(read(spoken).split()) if spoken else ""
     if not any(symbol.isalpha() for symbol in phonemes):
         raise InputError(f"The text {_short(text)!r} has nothing to pronounce; write words.")
     return phonemes
-
-
-def cut(phonemes: str, limit: int = LONGEST) -> str:
-    """`phonemes` if they fit, else the longest beginning that ends with a sentence, a clause or a word.
-
-    A cut is announced by a warning. The end nearest to a sentence wins: a sentence end anywhere,
-    else a clause end or a space in the second half, else the limit itself.
-    """
-    if len(phonemes) <= limit:
-        return phonemes
-    ends = [match.end() for match in re.finditer(r"[.!?…]+[\"”)]*(?= |$)", phonemes[: limit + 1])]
-    clauses = [match.end() for match in re.finditer(r"[,;:—]+(?= |$)", phonemes[: limit + 1])]
-    words = [match.start() for match in re.finditer(r" ", phonemes[: limit + 1])]
-    late = [[end for end in found if limit // 2 <= end <= limit] for found in (clauses, words)]
-    fits = [end for end in ends if end <= limit] or late[0] or late[1] or [limit]
-    kept = phonemes[: fits[-1]].rstrip()
-    warnings.warn(
-        f"A text of {len(phonemes)} phonemes is longer than {limit}; only the first {len(kept)} are spoken.",
-        stacklevel=2,
-    )
-    return kept
 
 
 def prepare(lang: str) -> str | None:
@@ -91,7 +78,7 @@ def _english(british: bool) -> Callable[[str], str]:
         dictionary = G2P(british=british, fallback=espeak, unk="")
         return lambda text: dictionary(text)[0]
     warnings.warn(WITHOUT_DICTIONARY, stacklevel=2)
-    return lambda text: espeak(SimpleNamespace(text=text))[0] or ""
+    return lambda text: espeak(SimpleNamespace(text=words.spoken(text)))[0] or ""
 
 
 @cache

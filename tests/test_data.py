@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from coconut import data
 from coconut.config import FitConfig, InputError
-from coconut.data import hub
+from coconut.data.parquet import Parquet
 from coconut.data.splits import contents, sizes
 from tests.sounds import sentence
 
@@ -124,10 +124,10 @@ def test_what_cannot_be_used_is_skipped_counted_and_said(folder):
     dataset = data.read(config(folder))
     assert names(dataset) == ["r0.wav", "r1.flac", "r2.ogg", "r3.wav", "r4.wav"]
     assert dataset.skipped == {
-        "unusable audio": 3, "no transcript": 1, "no phonemes": 1, "incomplete": 1, "too short": 1,
+        "unusable audio": 3, "no transcript": 1, "no phonemes": 1, "incomplete": 1, "too short": 1, "not read": 1,
     }  # fmt: skip
     notes = " ".join(dataset.notes)
-    for name in ("empty.wav", "mute.wav", "silent.wav", "huge.wav", "dots.wav", "latin.wav", "blink.wav"):
+    for name in ("empty.wav", "mute.wav", "silent.wav", "huge.wav", "dots.wav", "latin.wav", "blink.wav", "notes.md"):
         assert name in notes
     assert "r0" not in notes
 
@@ -139,8 +139,11 @@ def test_a_table_may_err_too(folder):
     )
     dataset = data.read(config(folder))
     assert names(dataset) == ["r0.wav", "r1.flac", "r3.wav"]
-    assert dataset.skipped == {"incomplete": 1, "no transcript": 2}  # r4.wav is not listed
-    assert "gone.wav: metadata.csv lists it, but there is no such file" in " ".join(dataset.notes)
+    assert dataset.skipped == {"incomplete": 1, "no transcript": 2, "not read": 5}  # r4.wav is not listed
+    notes = " ".join(dataset.notes)
+    assert "gone.wav: its table lists it, but there is no such file" in notes
+    assert "r4.wav: no table lists it" in notes
+    assert "r0.txt: the texts of its table are used" in notes
 
 
 def spoilt(how):
@@ -163,7 +166,7 @@ def spoilt(how):
     [
         ("no transcripts", r"None of the 5 recordings .*r0\.wav: there is no transcript"),
         ("empty", r"None of the 5 recordings .*r0\.wav: cannot be decoded as audio"),
-        ("no recordings", "holds no wav, flac, ogg or mp3 file"),
+        ("no recordings", "holds no recording"),
         ("no phonemes", r"r0\.wav: its transcript has nothing to pronounce"),
         ("one", "a single usable recording, and at least 2 are needed"),
         ("column", "needs the columns file_name and transcription; it has file, words"),
@@ -187,15 +190,12 @@ def test_a_folder_without_a_table_knows_no_speakers(folder, option):
         data.read(config(folder, **{option: "ann"}))
 
 
-def test_a_text_over_510_phonemes_is_cut_at_a_sentence_and_said(folder):
+def test_a_text_over_510_phonemes_is_not_cut_for_a_recording_that_says_it_all(folder):
     (folder / "r0.txt").write_text("This is a sentence. " * 60)
     dataset = data.read(config(folder))
-    cut = next(u for u in every(dataset) if "r0" in u.id)
-    assert 450 < len(cut.phonemes) <= 510
-    assert cut.phonemes.endswith("sˈɛntəns.")
-    assert any(
-        "r0.wav: its transcript has" in note and "cut at the end of a sentence" in note for note in dataset.notes
-    )
+    assert names(dataset) == ["r1.flac", "r2.ogg", "r3.wav", "r4.wav"]
+    assert dataset.skipped == {"text too long": 1}
+    assert "r0.wav: its text has 1139 phonemes, and Kokoro reads 510 at once; split the recording" in dataset.notes[-2]
 
 
 def test_limits_of_count_and_length(folder):
@@ -350,7 +350,7 @@ def test_takes_are_linked_through_others():
 def test_the_same_clip_under_two_names_is_read_once(folder):
     for name, twin in (("z1.wav", "r0.wav"), ("z2.flac", "r1.flac")):
         shutil.copy(folder / twin, folder / name)
-    (folder / "z1.txt").write_text("It is said to be something else.")
+    (folder / "z1.txt").write_text(TEXTS[0].upper())
     (folder / "z2.txt").write_text(TEXTS[1])
     dataset = data.read(config(folder, test=0))
     assert names(dataset) == ["r0.wav", "r1.flac", "r2.ogg", "r3.wav", "r4.wav"]
@@ -358,7 +358,7 @@ def test_the_same_clip_under_two_names_is_read_once(folder):
     assert dataset.notes[-1] == (
         "2 skipped (duplicate): z1.wav: the same sound as r0.wav; z2.flac: the same sound as r1.flac."
     )
-    table(folder, [(f, TEXTS[i]) for i, f in enumerate(("r0.wav", "z1.wav", "r1.flac", "z2.flac", "r2.ogg"))])
+    table(folder, [(f, TEXTS[i // 2]) for i, f in enumerate(("r0.wav", "z1.wav", "r1.flac", "z2.flac", "r2.ogg"))])
     assert names(data.read(config(folder, limit=3))) == ["r0.wav", "r1.flac", "r2.ogg"]
 
 
@@ -391,6 +391,7 @@ def test_a_single_sentence_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"a single sentence, in 2 recordings, .* stopped at limit 2, so raise it.$"):
         data.read(config(folder, limit=2))
     (folder / "r3.wav").write_bytes((folder / "r0.wav").read_bytes())
+    (folder / "r3.txt").write_text("hello, you")
     with pytest.raises(InputError, match=r"a single sentence, in 3 .*one to judge; first problem: r3.wav: the same"):
         data.read(config(folder))
     for name in ("r1.wav", "r2.wav"):
@@ -555,8 +556,8 @@ def test_a_known_set_names_its_speakers_and_styles(tmp_path, name):
 
 def test_reading_stops_at_the_limit(tmp_path, monkeypatch):
     folder = parquet(tmp_path / "set", "animevox", shards=4)
-    read, original = [], hub._item
-    monkeypatch.setattr(hub, "_item", lambda row, *rest: read.append(row) or original(row, *rest))
+    read, original = [], Parquet._item
+    monkeypatch.setattr(Parquet, "_item", lambda self, row, *rest: read.append(row) or original(self, row, *rest))
     assert len(names(data.read(config(folder, speaker="Rem", limit=2, heldout=1)))) == 2
     assert len(read) == 2
 

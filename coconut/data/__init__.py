@@ -1,7 +1,10 @@
 """Recordings with their texts: where they come from, what each is for, what a generation hears."""
 
-from coconut.data.hub import SOURCES, DataSource
-from coconut.data.reading import KNOWN, read
+from coconut.data.hub import SOURCES
+from coconut.data.index import DataSource
+from coconut.data.item import Item, Source
+from coconut.data.reading import read
+from coconut.data.sources import KNOWN
 from coconut.data.splits import Splits, split
 from coconut.data.utterance import Dataset, Utterance, Windows, fingerprint, quantised
 
@@ -10,6 +13,8 @@ __all__ = [
     "SOURCES",
     "DataSource",
     "Dataset",
+    "Item",
+    "Source",
     "Splits",
     "Utterance",
     "Windows",

@@ -1,53 +1,36 @@
-"""The known sets of the Hugging Face hub, streamed: nothing is downloaded whole.
+"""Sets of the Hugging Face hub: who speaks is read first, then the sound of the chosen rows alone.
 
-The same code reads local parquet files with the same columns, given as a folder.
+One question tells the newest commit of a set. All that is read of a commit is kept in the cache folder: an
+index of its speakers and styles, and the pieces of its files. So a second start asks that one question.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
+import fnmatch
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from coconut.config import InputError
-from coconut.data.folder import Item
+from coconut.data.index import DataSource, Shard, index_of, unreadable
+from coconut.data.item import Item, listed
+from coconut.data.parquet import UNREADABLE, Parquet
+from coconut.data.ranges import PATIENCE, SECONDS, RemoteFile, UnreachedError, passing, patiently, status_of
+from coconut.files import cache_folder, replacing
+from coconut.waiting import watched
 
-SEARCHED = 50_000  # rows looked at for a speaker before giving up
-SHOWN = 40  # names listed in a message
-HUB_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """A set of the hub: where it is, how its columns are called, which rows to keep.
-
-    `path`: a folder of parquet files to read instead. `always` {column: value}: rows kept
-    besides the user's choice. `speakers`: all of them, where they are few.
-    """
-
-    repo: str
-    text: str
-    speaker: str
-    style: str | None = None
-    config: str | None = None
-    always: Mapping[str, str] = field(default_factory=dict)
-    speakers: tuple[str, ...] = ()
-    path: Path | None = None
-
-    @property
-    def columns(self) -> set[str]:
-        """Columns that must be there."""
-        return {"audio", self.text, self.speaker, *self.always} | ({self.style} if self.style else set())
-
-    @property
-    def where(self) -> str:
-        return str(self.path or self.repo)
-
-
+SPLIT = "train"
+FORMAT = 1  # of an index in the cache
+AT_ONCE = 8  # files whose key columns are read side by side
+EXPORT = "refs/convert/parquet"  # where the hub keeps parquet files of sets in other formats
 _EXPRESSO = ("ex01", "ex02", "ex03", "ex04")
 SOURCES: dict[str, DataSource] = {
     "expresso": DataSource(
@@ -64,179 +47,185 @@ SOURCES: dict[str, DataSource] = {
 }  # fmt: skip
 
 
-def read(source: DataSource, speaker: str | None, style: str | None) -> Iterator[Item]:
-    """Rows of one speaker (in one style), in the order of the set.
+def remote(source: DataSource, speaker: str | None, style: str | None) -> Parquet:
+    """The set on the hub, its index read. What is known to be wrong is said without asking.
 
-    Raises InputError when no speaker is named (naming those there are), when the speaker, the
-    style or the set is not known, or when the hub cannot be reached.
+    Raises InputError, a sentence of its own for each fault of the hub, the name or the permission.
     """
+    check(source, speaker, style)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    files = _files(source)
+    folder = cache_folder() / "hub"
+    shards = [Shard(file.name, partial(file.open, folder / "pieces")) for file in files]
+    fault = partial(_fault, source)
+    index, missing = _index(folder / "index", source, files, shards)
+    return Parquet(source, shards, index, missing, fault)
+
+
+def check(source: DataSource, speaker: str | None, style: str | None) -> None:
+    """Raises InputError for a speaker or a style that the set is known not to have."""
     if style is not None and source.style is None:
         raise InputError(f"{source.where} has no speaking styles; leave --style out.")
-    if speaker is None:
-        raise InputError(f"{source.where} holds many speakers; choose one by --speaker: {_names(_speakers(source))}.")
-    if source.speakers and source.path is None and speaker not in source.speakers:
-        raise InputError(f"{source.where} has no speaker {speaker}; known: {', '.join(source.speakers)}.")
-    return _matching(source, speaker, style)
-
-
-def _matching(source: DataSource, speaker: str, style: str | None) -> Iterator[Item]:
-    rows, seen = _open(source), _Seen()
-    wanted = {**source.always, source.speaker: speaker} | ({source.style: style} if style and source.style else {})
-
-    def keep(*values: Any) -> bool:
-        row = dict(zip(columns, values, strict=True))
-        seen.add(row, source)
-        if seen.rows > SEARCHED and not seen.found:
-            raise _NotFoundError
-        seen.found = seen.found or all(row[name] == value for name, value in wanted.items())
-        return all(row[name] == value for name, value in wanted.items())
-
-    columns = sorted(source.columns - {"audio", source.text})
-    found = False
-    try:
-        for number, row in enumerate(rows.filter(keep, input_columns=columns)):
-            found = True
-            yield _item(row, source, number)
-    except _NotFoundError:
-        pass
-    except _network_errors() as error:
-        raise _unreachable(source) from error
-    if not found:
-        raise _nobody(source, speaker, style, seen)
-
-
-class _NotFoundError(Exception):
-    """Enough rows were looked at."""
-
-
-class _Seen:
-    """Speakers, and the styles of each, that went by."""
-
-    def __init__(self) -> None:
-        self.rows, self.found = 0, False
-        self.styles: dict[str, set[str]] = {}
-
-    def add(self, row: Mapping[str, Any], source: DataSource) -> None:
-        self.rows += 1
-        if row[source.speaker] and all(row[name] == value for name, value in source.always.items()):
-            styles = self.styles.setdefault(str(row[source.speaker]), set())
-            if source.style and row[source.style]:
-                styles.add(str(row[source.style]))
-
-
-def _nobody(source: DataSource, speaker: str, style: str | None, seen: _Seen) -> InputError:
-    if speaker in seen.styles:
-        return InputError(
-            f"{source.where} has no style {style} by {speaker}; known: {_names(sorted(seen.styles[speaker]))}."
-        )
-    return InputError(
-        f"{source.where} has no speaker {speaker} in {seen.rows} rows; known: {_names(sorted(seen.styles))}."
-    )
-
-
-def _item(row: Mapping[str, Any], source: DataSource, number: int) -> Item:
-    audio, text = row["audio"] or {}, row[source.text]
-    name = str(row.get("id") or row.get("inGameFilename") or audio.get("path") or number)
-    content = audio.get("bytes")
-    if content is None and audio.get("path") and Path(audio["path"]).is_file():
-        content = Path(audio["path"]).read_bytes()
-    problem = None if content else "the row holds no audio"
-    if text and "{" in text:
-        problem = "its transcript is a template with {"
-    return Item(name, content, text, problem=problem)
-
-
-def _open(source: DataSource, columns: list[str] | None = None) -> Any:
-    """The set as an IterableDataset whose audio is {bytes, path}: decoding it is not torchcodec's."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    options: dict[str, Any] = {"split": "train", "streaming": True}
-    if columns:
-        options["columns"] = columns
-    try:
-        if source.path is not None:
-            files = sorted(str(path) for path in source.path.rglob("*.parquet"))
-            rows = datasets.load_dataset("parquet", data_files=files, **options)
-        else:
-            _reach(source)
-            rows = datasets.load_dataset(source.repo, source.config, **options)
-        if columns:
-            return rows
-        return rows.cast_column("audio", {"bytes": datasets.Value("binary"), "path": datasets.Value("string")})
-    except InputError:
-        raise
-    except _network_errors() as error:
-        raise _unreachable(source) from error
-    except ValueError as error:
-        raise InputError(f"{source.where} cannot be read as a data set: {_line(error)}") from error
-
-
-def _reach(source: DataSource) -> None:
-    """Ask the hub once, without the long retries of a download."""
-    import huggingface_hub
-
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        huggingface_hub.HfApi().dataset_info(source.repo, timeout=HUB_SECONDS)
-    except Exception as error:  # httpx, requests and the hub's own errors share no base class
-        raise _unreachable(source) from error
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    """What a lost connection may raise; httpx's errors are not OSErrors."""
-    errors: tuple[type[Exception], ...] = (OSError, RuntimeError)
-    if importlib.util.find_spec("httpx"):
-        import httpx
-
-        errors += (httpx.HTTPError,)
-    return errors
-
-
-def _unreachable(source: DataSource) -> InputError:
-    return InputError(
-        f"{source.where} is out of reach on the Hugging Face hub; check the network, or give a folder of recordings."
-    )
-
-
-def _speakers(source: DataSource) -> list[str]:
-    """All speakers where they are few, else those of the first rows."""
-    if source.speakers and source.path is None:
-        return list(source.speakers)
-    columns = sorted(source.columns - {"audio", source.text})
-    seen = _Seen()
-    for row in itertools.islice(_open(source, columns), SEARCHED):
-        seen.add(row, source)
-    return sorted(seen.styles)
-
-
-def recognise(folder: Path) -> DataSource | None:
-    """The known set whose columns the parquet files in `folder` have; None without parquet files.
-
-    Raises InputError when there are such files with other columns.
-    """
-    files = sorted(folder.rglob("*.parquet"))
-    if not files:
-        return None
-    import dataclasses
-
-    import pyarrow.parquet
-
-    columns = set(pyarrow.parquet.read_schema(files[0]).names)
-    fitting = [source for source in SOURCES.values() if source.columns <= columns]
-    if not fitting:
+    if source.speakers and speaker is None:
         raise InputError(
-            f"{files[0]} has the columns {', '.join(sorted(columns))}, which are those of no known set; "
-            "make it a folder of recordings with metadata.csv."
+            f"{source.where} holds many speakers; choose one by --speaker: {listed(list(source.speakers))}."
         )
-    return dataclasses.replace(max(fitting, key=lambda source: len(source.columns)), path=folder)
+    if source.speakers and speaker not in source.speakers:
+        raise InputError(f"{source.where} has no speaker {speaker}; known: {listed(list(source.speakers))}.")
 
 
-def _names(names: list[str]) -> str:
-    if not names:
-        return "none seen"
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _files(source: DataSource) -> list[RemoteFile]:
+    """The parquet files of the set's training part at its newest commit, else those the hub made of it."""
+    info = _info(source, None)
+    chosen = _chosen(source, info)
+    if not chosen:
+        info = _info(source, EXPORT)
+        chosen = _chosen(source, info)
+    if not chosen:
+        raise InputError(
+            f"{source.where} has no parquet files on the Hugging Face hub; download it and make it a folder of "
+            "recordings with metadata.csv."
+        )
+    sizes = {entry.rfilename: entry.size for entry in info.siblings}
+    return [RemoteFile(info.id, info.sha, name, sizes[name]) for name in chosen]
 
 
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def _info(source: DataSource, revision: str | None) -> Any:
+    from huggingface_hub import HfApi, constants
+
+    api = HfApi(endpoint=constants.ENDPOINT)
+    try:
+        return patiently(
+            partial(api.dataset_info, source.repo, revision=revision, timeout=SECONDS, files_metadata=True)
+        )
+    except Exception as error:  # httpx, requests and the hub's own errors share no base class
+        raise InputError(_sentence(source, error)) from error
+
+
+def _chosen(source: DataSource, info: Any) -> list[str]:
+    """Names of the files of `source.config` (default: the set's own) for training, by the set's card or their folders.
+
+    Raises InputError for a config that the set does not have.
+    """
+    names = sorted(entry.rfilename for entry in info.siblings or () if entry.rfilename.endswith(".parquet"))
+    cards = {card["config_name"]: card for card in (info.card_data or {}).get("configs") or () if "config_name" in card}
+    cards = {name: card for name, card in cards.items() if "data_files" in card}
+    if cards and any(_matching(names, card) for card in cards.values()):
+        default = next((name for name, card in cards.items() if card.get("default")), None)
+        config = source.config or default or ("default" if "default" in cards else next(iter(cards)))
+        _known(source, config, list(cards))
+        return _matching(names, cards[config])
+    folders = sorted({name.split("/")[0] for name in names if "/" in name} - {"data"})
+    if source.config and folders and source.config not in folders and source.config != "default":
+        _known(source, source.config, folders)
+    if source.config in folders:
+        names = [name for name in names if name.startswith(f"{source.config}/")]
+    return [name for name in names if SPLIT in name] or names
+
+
+def _matching(names: Sequence[str], card: dict[str, Any]) -> list[str]:
+    """The files that a config of a set's card gives for training, else for its first split."""
+    given = card["data_files"]
+    entries = given if isinstance(given, list) else [given]
+    splits: dict[str, list[str]] = {}
+    for entry in entries:
+        split, paths = (entry.get("split", SPLIT), entry.get("path", [])) if isinstance(entry, dict) else (SPLIT, entry)
+        splits.setdefault(split, []).extend(paths if isinstance(paths, list) else [paths])
+    patterns = splits.get(SPLIT) or next(iter(splits.values()), [])
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _known(source: DataSource, config: str, configs: Sequence[str]) -> None:
+    if config not in configs:
+        raise InputError(
+            f"{source.where} has no part {config} on the Hugging Face hub; known: {listed(list(configs))}. "
+            f"Choose one as {source.repo}:PART."
+        )
+
+
+def _index(
+    folder: Path, source: DataSource, files: Sequence[RemoteFile], shards: Sequence[Shard]
+) -> tuple[pa.Table, tuple[Item, ...]]:
+    """The key columns of all files, from the cache where they were read before; and the files that cannot be read."""
+    key = json.dumps(
+        [FORMAT] + [[file.repo, file.revision, file.name] for file in files] + [source.keys, sorted(source.columns)]
+    )
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
+    try:
+        return pq.read_table(path), ()
+    except (OSError, pa.ArrowException):
+        pass
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(_keys, source, number, shard) for number, shard in enumerate(shards)]
+        try:
+            found = [one.result() for one in watched(waiting, f"reading who speaks in {source.where}")]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a fault that all would meet
+    tables = [table for table in found if not isinstance(table, Item)]
+    missing = [item for item in found if isinstance(item, Item)]
+    if not tables:
+        raise InputError(f"No file of {source.where} can be read; {missing[0].name}: {missing[0].problem}.")
+    index = pa.concat_tables(tables)
+    if not missing:
+        with replacing(path) as temporary:
+            pq.write_table(index, temporary)
+    return index, tuple(missing)
+
+
+def _keys(source: DataSource, number: int, shard: Shard) -> pa.Table | Item:
+    """The index of one file, or why there is none. Raises InputError where the others will not do better."""
+    try:
+        return index_of(shard, number, source)
+    except (pa.ArrowException, OSError) as error:
+        return Item(shard.name, None, None, problem=_fault(source, error, shard), reason=UNREADABLE)
+
+
+def _fault(source: DataSource, error: Exception, shard: Shard) -> str:
+    """What is wrong with one file; raises InputError where the others will not do better."""
+    if not isinstance(error, UnreachedError):
+        return unreadable(error)
+    cause = error.__cause__
+    assert isinstance(cause, Exception)
+    if status_of(cause) == 404 and not _gated(cause):
+        return "the hub lists it, but does not have it (404)"
+    raise InputError(_sentence(source, cause)) from error
+
+
+def _sentence(source: DataSource, error: Exception) -> str:
+    """What went wrong with the hub, and what to do about it."""
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    repo, status = source.where, status_of(error)
+    if _gated(error):
+        return (
+            f"{repo} is gated: accept its conditions at https://huggingface.co/datasets/{source.repo}, then log in by "
+            "`hf auth login` or set HF_TOKEN."
+        )
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        return (
+            f"The Hugging Face hub shows no data set {repo} ({status}); it was renamed or removed, or it is private "
+            "and needs `hf auth login`."
+        )
+    if status == 401:
+        return (
+            f"The Hugging Face hub does not let you in (401) for {repo}; log in, or log in again, by `hf auth login`."
+        )
+    if status == 403:
+        return f"The Hugging Face hub refuses {repo} to your account (403); ask its owner for access."
+    if status == 429:
+        return (
+            f"The Hugging Face hub still asks to wait (429) for {repo} after {PATIENCE:.0f} s; try later, or log in by "
+            "`hf auth login`, which raises the limit."
+        )
+    if status is not None:
+        tried = f" after {PATIENCE:.0f} s" if passing(error) else ""
+        return f"The Hugging Face hub answers {status} for {repo}{tried}; try later, or give a folder of recordings."
+    if isinstance(error, HFValidationError):
+        return f"{repo} is no name of a data set of the Hugging Face hub; write OWNER/NAME."
+    return f"{repo} is out of reach on the Hugging Face hub; check the network, or give a folder of recordings."
+
+
+def _gated(error: Exception) -> bool:
+    from huggingface_hub.errors import GatedRepoError
+
+    return isinstance(error, GatedRepoError)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 
 from torch import Tensor
 
-from coconut import audio, text
+from coconut import audio, text, writing
 from coconut.config import FitConfig, InputError
-from coconut.data import folder, hub
-from coconut.data.folder import Item
-from coconut.data.splits import Splits, split
+from coconut.data import plausible, sources
+from coconut.data.index import DataSource
+from coconut.data.item import UNREAD, Item, Source, printable
+from coconut.data.splits import Splits, split, spoken, written
 from coconut.data.utterance import Dataset, Utterance, fingerprint, quantised
 
-DEMO = "demo"
-SETS = {**hub.SOURCES, **{entry.repo: entry for entry in hub.SOURCES.values()}}  # by short name and by repository
-KNOWN = (DEMO, *SETS)  # what `data` may be without being a folder
 EXAMPLES = 3  # skipped recordings named in a note
+SIGNS = 12  # signs named in a note
+MOST_SIGNS = 20 * text.LONGEST  # of a text that can have few enough phonemes
 
 
 class UnusableError(Exception):
@@ -30,87 +27,107 @@ class UnusableError(Exception):
         self.reason = reason
 
 
-def read(config: FitConfig, source: hub.DataSource | None = None) -> Dataset:
+def read(config: FitConfig, source: DataSource | None = None) -> Dataset:
     """Utterances of `config.data`, in three splits; `source` stands in for a known set.
 
-    Recordings that cannot be used, and those that sound the same as an earlier one to the last bit,
-    are skipped and counted; reading stops at `config.limit` usable ones. `splits.sizes` tells how
-    the splits shrink where sentences are few. Raises InputError when the source cannot be read or
-    holds fewer than 2 different sentences.
+    Recordings that cannot be used, that sound the same as an earlier one to the last bit, or whose text
+    cannot be theirs are skipped and counted; reading stops at `config.limit` usable ones. `splits.sizes`
+    tells how the splits shrink where sentences are few. Raises InputError when the source cannot be read
+    or holds fewer than 2 different sentences.
     """
-    skipped: dict[str, list[str]] = {}
-    notes: list[str] = []
-    utterances = _usable(config, source, skipped, notes)
+    reader = Reader(config)
+    reader.read(sources.find(config, source))
+    utterances = reader.utterances
     parts = split(utterances, config.heldout, config.test, config.seed)
     if parts.sentences < 2:
-        raise _too_few(config, utterances, skipped)
+        raise _too_few(config, utterances, reader.skipped)
     for take, kept in parts.left_out:
         where = "is held out" if kept in parts.heldout else "is in the test"
-        found = f"{_name(take)}: the same sentence as {_name(kept)}, which {where}"
-        skipped.setdefault("repeated", []).append(found)
-    notes += [_skipped_note(reason, examples) for reason, examples in skipped.items()]
+        reader.skip("repeated", f"{_name(take)}: the same sentence as {_name(kept)}, which {where}")
+    notes = [*reader.notes, *(_skipped_note(reason, examples) for reason, examples in reader.skipped.items())]
     notes += _size_notes(config, parts)
-    counts = {reason: len(examples) for reason, examples in skipped.items()}
+    counts = {reason: len(examples) for reason, examples in reader.skipped.items()}
     return Dataset(parts.fit, parts.heldout, parts.test, config.data, counts, tuple(notes))
 
 
-def items(config: FitConfig, source: hub.DataSource | None = None) -> Iterator[Item]:
-    """Everything the source holds of the wanted speaker and style, unread.
+class Reader:
+    """Utterances as they are read, and what was left out on the way.
 
-    Raises InputError for a source that is neither a folder nor known.
+    `skipped`: what each of those was and why, by reason. `notes`: sentences about the rest.
     """
-    name, speaker, style = config.data, config.speaker, config.style
-    path = Path(name).expanduser()
-    if source is not None or name in SETS:
-        return hub.read(source or SETS[name], speaker, style)
-    if name == DEMO:
-        with resources.as_file(resources.files("coconut") / "assets" / "demo") as demo:
-            if not demo.is_dir():
-                raise InputError(
-                    "This installation lacks its demo recordings; install coconut again, or give --data FOLDER."
-                )
-            return folder.read(demo, speaker, style)
-    if path.is_dir():
-        parquet = hub.recognise(path) if not (path / folder.METADATA).is_file() else None
-        return hub.read(parquet, speaker, style) if parquet else folder.read(path, speaker, style)
-    if path.is_file():
-        raise InputError(f"{name} is a file; give the folder that holds the recordings and their transcripts.")
-    raise InputError(
-        f"There is no folder {name}, nor a known data set of that name ({', '.join((DEMO, *hub.SOURCES))})."
-    )
 
+    def __init__(self, config: FitConfig) -> None:
+        self.config = config
+        self.skipped: dict[str, list[str]] = {}
+        self.notes: list[str] = []
+        self._kept: dict[str, Utterance] = {}  # by the fingerprint of their audio
+        self._doubted: dict[str, str] = {}  # names of recordings that were given two texts, by fingerprint
+        self._qualities: dict[str, audio.Quality] = {}  # of their recordings, by the same
+        self._signs: list[str] = []  # those that are not spoken, of each transcript that has any
 
-def _usable(
-    config: FitConfig, source: hub.DataSource | None, skipped: dict[str, list[str]], notes: list[str]
-) -> list[Utterance]:
-    """The first `config.limit` that can be used and differ in sound; why others cannot goes to `skipped`, by reason."""
-    kept: dict[str, Utterance] = {}  # by the fingerprint of their audio
-    second_choice = text.prepare(config.lang)
-    for item in items(config, source):
-        if second_choice and not item.phonemes and second_choice not in notes:
-            notes.append(second_choice)
-        try:
-            utterance = _utterance(item, config, notes, kept)
-            kept[utterance.fingerprint] = utterance
-        except UnusableError as problem:
-            skipped.setdefault(problem.reason, []).append(f"{item.name}: {problem}")
-        if len(kept) == config.limit:
-            break
-    return list(kept.values())
+    @property
+    def utterances(self) -> list[Utterance]:
+        return list(self._kept.values())
 
+    def read(self, source: Source) -> None:
+        """Take in what can be used, up to the limit; all else is counted."""
+        second_choice = text.prepare(self.config.lang)
+        for item in source.items(self.config.speaker, self.config.style):
+            if second_choice and not item.phonemes and second_choice not in self.notes:
+                self.notes.append(second_choice)
+            try:
+                self._take(item)
+            except UnusableError as problem:
+                self.skip(problem.reason, f"{item.name}: {problem}")
+            if len(self._kept) == self.config.limit:
+                break
+        self._weigh()
+        self.notes += audio.notes([(_name(kept), self._qualities[sound]) for sound, kept in self._kept.items()])
+        if self._signs:
+            shown = " ".join(dict.fromkeys("".join(self._signs)[:SIGNS]))
+            self.notes.append(f"Signs that nobody reads aloud are left out (transcripts: {len(self._signs)}): {shown}")
 
-def _utterance(item: Item, config: FitConfig, notes: list[str], kept: Mapping[str, Utterance]) -> Utterance:
-    """Raises UnusableError; `kept`: those before it, by the fingerprint of their audio."""
-    if item.problem is not None or item.audio is None:
-        raise UnusableError("incomplete", item.problem or "there is no audio")
-    if not item.text or not item.text.strip():
-        raise UnusableError("no transcript", "there is no transcript")
-    wav = _audio(item, config)
-    twin = kept.get(fingerprint(wav))
-    if twin is not None:
-        raise UnusableError("duplicate", f"the same sound as {_name(twin)}")
-    phonemes = _phonemes(item, config, notes)
-    return Utterance(f"{len(kept)}:{item.name}", " ".join(item.text.split()), phonemes, wav, _origin(item, config))
+    def skip(self, reason: str, example: str) -> None:
+        """Count something that is left out."""
+        self.skipped.setdefault(reason, []).append(example)
+
+    def _take(self, item: Item) -> None:
+        """Raises UnusableError."""
+        if item.problem is not None or item.audio is None:
+            raise UnusableError(item.reason, item.problem or "there is no audio")
+        if not item.text or not item.text.strip():
+            raise UnusableError("no transcript", "there is no transcript")
+        phonemes = _phonemes(item, self.config)
+        wav, quality = _audio(item, self.config)
+        self._differs(item, phonemes, fingerprint(wav))
+        name = f"{len(self._kept)}:{item.name}"
+        utterance = Utterance(name, " ".join(item.text.split()), phonemes, wav, _origin(item, self.config))
+        self._kept[utterance.fingerprint] = utterance
+        self._qualities[utterance.fingerprint] = quality
+        if not item.phonemes and (signs := writing.cleaned(item.text)[1]):
+            self._signs.append(signs)
+
+    def _differs(self, item: Item, phonemes: str, sound: str) -> None:
+        """Raises UnusableError for a sound that is there. With another text, neither text can be trusted."""
+        twin = self._kept.get(sound)
+        if sound in self._doubted:
+            raise UnusableError("two texts", f"the same sound as {self._doubted[sound]}, with another text")
+        if twin is None:
+            return
+        if written(twin.text) == written(item.text or "") or spoken(twin.phonemes) == spoken(phonemes):
+            raise UnusableError("duplicate", f"the same sound as {_name(twin)}")
+        del self._kept[sound]
+        self._doubted[sound] = _name(twin)
+        self.skip("two texts", f"{_name(twin)}: the same sound as {item.name}, with another text")
+        raise UnusableError("two texts", f"the same sound as {_name(twin)}, with another text")
+
+    def _weigh(self) -> None:
+        """Leave out recordings whose text cannot be theirs."""
+        if len(self._kept) > 1 and (note := plausible.note(self.utterances, self.config.data)):
+            self.notes.append(note)
+        for utterance, why in plausible.doubtful(self.utterances):
+            del self._kept[utterance.fingerprint]
+            self.skip("text and sound differ", f"{_name(utterance)}: {why}")
 
 
 def _name(utterance: Utterance) -> str:
@@ -120,50 +137,60 @@ def _name(utterance: Utterance) -> str:
 
 def _origin(item: Item, config: FitConfig) -> str:
     """The path of a recording of one's own; the set and the name in it of any other."""
-    if isinstance(item.audio, Path) and config.data != DEMO:
-        return str(item.audio)
+    if isinstance(item.audio, Path) and config.data != sources.DEMO:
+        return printable(str(item.audio))
     return f"{config.data}: {item.name}"
 
 
-def _audio(item: Item, config: FitConfig) -> Tensor:
+def _audio(item: Item, config: FitConfig) -> tuple[Tensor, audio.Quality]:
     assert item.audio is not None
     try:
-        source = item.audio
-        wav = audio.trim(audio.highpass(audio.load(source, item.name)))
+        treated = audio.treat(item.audio, item.name, config.max_seconds)
+    except audio.TooLongError as error:
+        raise _too_long(error.seconds, config) from error
     except InputError as error:
         raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
-    if not bool(wav.isfinite().all()):
-        raise UnusableError("unusable audio", "its samples are far too large; convert it again")
+    wav = treated.wav
     seconds = len(wav) / audio.SAMPLE_RATE
     if seconds < config.min_seconds:
         raise UnusableError("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
     if seconds > config.max_seconds:
-        raise UnusableError("too long", f"{seconds:.1f} s of speech, more than max_seconds {config.max_seconds:g}")
-    return quantised(wav)
+        raise _too_long(seconds, config)
+    return quantised(wav), treated.quality
 
 
-def _phonemes(item: Item, config: FitConfig, notes: list[str]) -> str:
-    if item.phonemes:
-        phonemes = item.phonemes
-    else:
-        try:
-            phonemes = text.phonemize(item.text or "", config.lang)
-        except InputError as error:
-            raise UnusableError("no phonemes", "its transcript has nothing to pronounce") from error
-    if len(phonemes) <= text.LONGEST:
-        return phonemes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kept = text.cut(phonemes)
-    notes.append(
-        f"{item.name}: its transcript has {len(phonemes)} phonemes, more than {text.LONGEST}; it was cut at the end "
-        f"of a sentence to {len(kept)}, while its recording was not: better split it."
-    )
-    return kept
+def _too_long(seconds: float, config: FitConfig) -> UnusableError:
+    return UnusableError("too long", f"{seconds:.1f} s of speech, more than max_seconds {config.max_seconds:g}")
+
+
+def _phonemes(item: Item, config: FitConfig) -> str:
+    if len(item.text or "") > MOST_SIGNS:  # which would take long to phonemise, in vain
+        raise UnusableError("text too long", f"its text has {len(item.text or '')} characters; split the recording")
+    phonemes = item.phonemes or _spoken(item.text or "", config.lang)
+    if len(phonemes) > text.LONGEST:
+        raise UnusableError(
+            "text too long",
+            f"its text has {len(phonemes)} phonemes, and Kokoro reads {text.LONGEST} at once; split the recording",
+        )
+    return phonemes
+
+
+def _spoken(transcript: str, lang: str) -> str:
+    strange = writing.foreign(transcript, lang)
+    if strange:
+        raise UnusableError(
+            "other script",
+            f"its text has letters that {lang} is not written in ({strange[:SIGNS]}); give its language by --lang",
+        )
+    try:
+        return text.phonemize(transcript, lang)
+    except InputError as error:
+        raise UnusableError("no phonemes", "its transcript has nothing to pronounce") from error
 
 
 def _too_few(config: FitConfig, utterances: list[Utterance], skipped: dict[str, list[str]]) -> InputError:
-    first = next((found[0] for found in skipped.values()), "")
+    of_recordings = {reason: found for reason, found in skipped.items() if reason != UNREAD}
+    first = next((found[0] for found in of_recordings.values()), "")
     rest = f"; first problem: {first.rstrip('.')}" if first else ""
     needed = "and at least 2 are needed, one to fit and one to judge"
     if len(utterances) > 1:
@@ -173,7 +200,7 @@ def _too_few(config: FitConfig, utterances: list[Utterance], skipped: dict[str, 
         )
     if utterances:
         return InputError(f"{config.data} has a single usable recording, {needed}{rest}.")
-    total = sum(len(found) for found in skipped.values())
+    total = sum(len(found) for found in of_recordings.values())
     return InputError(f"None of the {total} recordings of {config.data} can be used{rest}.")
 
 

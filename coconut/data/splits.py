@@ -96,20 +96,20 @@ def contents(utterance: Utterance) -> set[tuple[str, str]]:
     Phonemes without any sign and transcripts without any letter tell nothing, and are not among them.
     """
     found = {
-        ("phonemes", _spoken(utterance.phonemes)),
-        ("transcript", _written(utterance.text)),
+        ("phonemes", spoken(utterance.phonemes)),
+        ("transcript", written(utterance.text)),
         ("sound", utterance.fingerprint),
     }
     return {(kind, content) for kind, content in found if content}
 
 
-def _spoken(phonemes: str) -> str:
+def spoken(phonemes: str) -> str:
     """Without stress, punctuation and spaces. Lengths and tones remain: they tell words apart."""
     signs = unicodedata.normalize("NFC", phonemes)
     return "".join(sign for sign in signs if sign not in STRESS and unicodedata.category(sign)[0] not in "PZC")
 
 
-def _written(text: str) -> str:
+def written(text: str) -> str:
     """Letters (with their vowel signs and accents) and digits, without case."""
     signs = unicodedata.normalize("NFKC", text).casefold()
     return "".join(sign for sign in signs if unicodedata.category(sign)[0] in "LMN")
