@@ -3,7 +3,9 @@
     voice.pt       the voicepack at the best held-out score, all 510 rows
     target_*.wav   held-out recordings
     start_*.wav    the same texts in the voice the search began with
+    nearest_*.wav  the same texts in the nearest stock voice
     voice_*.wav    the same texts in the fitted voice
+    heldout.json   held-out scores of fitted and nearest voice with each utterance left out, for their errors
     train.png      score, loss and sigma against syntheses; best and stop marked
     config.json    the settled settings
     steps.jsonl    one line per generation
@@ -33,6 +35,8 @@ from coconut.config import FitConfig, InputError, to_dict
 from coconut.files import replacing, write_text
 from coconut.fit import Best
 
+LEFT_OUT = "heldout.json"
+
 Row = dict[str, Any]
 
 
@@ -46,8 +50,11 @@ def write(folder: Path, fitting: Fitting, rows: Sequence[Row], best: Best, stop:
     paths = [write_config(folder, fitting.config), write_rows(folder, rows), plot(folder, rows, stop)]
     pack = fitting.voicepack(best.genome)
     paths.append(export(pack, folder / "voice.pt", limit=roughness_limit(fitting.voices)))
-    start = fitting.voicepack(fitting.space.init())
-    paths += speak_heldout(folder, fitting, {"start": start, "voice": pack})
+    voices = {"voice": pack}
+    if fitting.job.nearest:
+        voices["nearest"] = fitting.voices[fitting.job.nearest.name]
+    paths.append(write_left_out(folder, fitting, voices))
+    paths += speak_heldout(folder, fitting, {**voices, "start": fitting.voicepack(fitting.space.init())})
     for index, utterance in enumerate(fitting.job.heldout):
         paths.append(audio.save(folder / f"target_{index}.wav", utterance.audio))
     return {path.name: path for path in paths}
@@ -82,6 +89,18 @@ def speak_heldout(folder: Path, fitting: Fitting, packs: dict[str, Tensor]) -> l
             wav = spoken.wav[p, u, : int(spoken.lens[p, u])].float().cpu()
             paths.append(audio.save(folder / f"{name}_{u}.wav", wav))
     return paths
+
+
+def write_left_out(folder: Path, fitting: Fitting, packs: dict[str, Tensor]) -> Path:
+    """heldout.json: per voice, its held-out scores with each utterance in turn left out."""
+    scores = {name: fitting.score.left_out(pack) for name, pack in packs.items()}
+    return write_text(folder / LEFT_OUT, json.dumps(scores) + "\n")
+
+
+def read_left_out(folder: Path) -> dict[str, list[float]]:
+    """What `write_left_out` wrote; empty where nothing was written, as by a trial that is not over."""
+    path = folder / LEFT_OUT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def write_config(folder: Path, config: FitConfig) -> Path:

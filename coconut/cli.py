@@ -93,12 +93,13 @@ def _fresh(args: argparse.Namespace, folder: Path) -> Trial:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; choose another --out, or add --resume to go on with the fit there.")
     config = config_from_args(args)
-    with console.status("reading the recordings, and ranking the stock voices"), warnings.catch_warnings():
+    console.print("[dim]Reading the recordings, then looking for a voice to begin at.[/]")
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them is in the notes
         trial = Trial(prepare(config))
         trial.advance()
     for note in trial.job.notes:
-        console.print(f"[dim]{note}[/]")
+        console.print(note, style="dim", markup=False)
     _introduce(trial)
     trial.job.save(folder / JOB)
     artifacts.write_config(folder, trial.fitting.config)
@@ -132,7 +133,8 @@ def _introduce(trial: Trial) -> None:
     console.print(
         f"{config.data}: {len(job.fit)} utterances to fit ({seconds:.0f} s), {len(job.heldout)} held out, "
         f"{len(job.test)} to test. {config.es.kind} in {config.space.kind} ({trial.fitting.space.dim} numbers), "
-        f"from {config.space.start}."
+        f"from {config.space.start}.",
+        markup=False,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 EMBEDDED = "mini"  # the model that is part of the package
 MIMI = "kyutai/mimi"
+ADAM = "adam"  # the kind that follows the gradient
 BY_MODEL = {  # what holds where an option is None: for the embedded model, and for any other
     "budget": (1_000, 8_000),
     "loss.mimi": (0.0, 1.0),  # its weights need the hub
@@ -56,11 +57,13 @@ def weight(default: float | None, help: str) -> Any:
 class EsConfig:
     """The evolution strategy. Genomes are whitened, so sigma 1 is the spread of the stock voices."""
 
-    kind: str = option("snes", "strategy: snes, xnes, cmaes, sepcmaes, cem, cosyne, walk, adam")
+    kind: str = option(ADAM, "strategy: adam, snes, xnes, cmaes, sepcmaes, cem, cosyne, walk")
     sigma: float = option(
         0.2, "initial step size, in standard deviations of the stock voices", 1e-8, 1e3, Range(0.05, 1.0, log=True)
     )
-    popsize: int = option(16, "candidates per generation; adam alone may have 1", 1, 65536, Range(8, 32, step=4))
+    popsize: int | None = option(
+        None, "candidates per generation; None: 1 for adam, 16 for all others", 1, 65536, Range(8, 32, step=4)
+    )
     rho: float = option(0.25, "share of elites (cem only)", 1e-6, 1.0, Range(0.1, 0.5))
     mirrored: bool = option(False, "sample in mirrored pairs")
     orthogonal: bool = option(True, "candidates at right angles to each other; false: independent draws")
@@ -75,15 +78,20 @@ class EsConfig:
     sigma_min: float = option(1e-4, "floor of the step size", 0.0)
     sigma_max: float = option(10.0, "ceiling of the step size", 1e-8)
 
+    @property
+    def candidates(self) -> int:
+        """popsize, or what is usual for the kind: a second point that climbs costs as much again as the first."""
+        return self.popsize or (1 if self.kind == ADAM else 16)
+
 
 @dataclass(frozen=True)
 class SpaceConfig:
     """What a genome is: how [D] numbers become a voicepack [510, 1, 256]."""
 
-    kind: str = option("pca", "style space: pca, bias, interp, interp+bias")
+    kind: str = option("whole", "style space: whole, pca, bias, interp, interp+bias")
     components: int = option(32, "principal components of the stock voices (pca)", 1, 256, Range(8, 48, step=8))
-    slopes: int = option(4, "components of the slope over rows (pca)", 0, 256)
-    start: str = option("nearest", "where the search starts: nearest, encoder, mix, mean, or the name of a stock voice")
+    slopes: int = option(16, "components of the slope over rows (whole, pca)", 0, 256)
+    start: str = option("encoder", "where the search starts: encoder, nearest, mix, mean, or the name of a stock voice")
     whiten: bool = option(True, "scale each coordinate by the spread of the stock voices; false: raw units")
 
 
@@ -91,7 +99,7 @@ class SpaceConfig:
 class LossConfig:
     """Weights of the loss terms. A term of weight 0 is not built and costs nothing."""
 
-    logmel: float = weight(1.0, "log-mel distance along the best alignment in time")
+    logmel: float = weight(3.0, "log-mel distance along the best alignment in time")
     spectral: float = weight(0.5, "distance of long-term spectra at several resolutions")
     speaker: float = weight(2.0, "1 - cosine of GE2E speaker embeddings")
     mimi: float | None = weight(None, "distance of Mimi embeddings")
@@ -115,7 +123,7 @@ class StopConfig:
     patience: int = option(20, "scored generations without a new best before stopping; 0: never", 0)
     min_delta: float = option(0.05, "smallest gain of score (points of 100) that counts as a new best", 0.0)
     drop: float = option(1.0, "score this far below the best for half the patience is overcooked", 0.0)
-    every: int = option(1, "score the mean every so many generations", 1)
+    every: int = option(2, "score the mean every so many generations", 1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,12 @@ class FitConfig:
     mimi_model: str = option(MIMI, "hub name or folder of the Mimi model")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: str = option("exact", "exact, or fast (bf16 convolutions in the generator)")
-    data: str = option("demo", "demo, a folder of recordings, or a known data set by name")
+    data: str = option(
+        "demo", "demo, a folder of recordings or parquet files, a known data set, or OWNER/NAME of the hub"
+    )
+    columns: str | None = option(
+        None, "columns of a table, of parquet files or of a hub set: audio=NAME,text=NAME,speaker=NAME,style=NAME"
+    )
     speaker: str | None = option(None, "speaker to fit, as the data set names it")
     style: str | None = option(None, "speaking style to fit, as the data set names it")
     lang: str = option("en-us", "language of the transcripts: en-us, en-gb, or an espeak-ng code")
@@ -149,11 +162,11 @@ class FitConfig:
             _check(name, spec, value)
         if not any(value for value in dataclasses.asdict(self.loss).values()):
             raise InputError("loss: every weight is 0, so nothing is compared; give one term a weight above 0.")
-        if self.budget is not None and self.budget < self.es.popsize:
+        if self.budget is not None and self.budget < self.es.candidates:
             raise InputError(
-                f"budget is {self.budget}, and one generation takes {self.es.popsize} candidates; raise the budget."
+                f"budget is {self.budget}, and one generation takes {self.es.candidates} candidates; raise the budget."
             )
-        if self.es.popsize < 2 and self.es.kind != "adam":
+        if self.es.candidates < 2 and self.es.kind != ADAM:
             raise InputError(f"es.popsize is {self.es.popsize}; it must be from 2 to 65536.")
         if self.es.sigma_min > self.es.sigma_max:
             raise InputError("es.sigma_min is above es.sigma_max; lower the floor or raise the ceiling.")

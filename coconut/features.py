@@ -19,6 +19,7 @@ from coconut.losses.f0 import summary
 from coconut.losses.spectral import LongTermSpectra
 from coconut.losses.synthesis import recording
 from coconut.synthesis import Script, Synthesizer
+from coconut.waiting import watched
 
 TEXTS = (  # that stock voices speak
     "wi wˈɔːkt ɐlˈɔŋ ðə hˈɑːɹbɚɹ ænd kˈaʊntᵻd ðə fˈɪʃɪŋ bˈoʊts.",
@@ -59,7 +60,7 @@ def recorded(ears: SpeakerEncoder, utterances: Sequence[Utterance], device: str 
 def spoken(ears: SpeakerEncoder, synth: Synthesizer, packs: Tensor) -> Tensor:
     """Mean features [N, 450] of voices [N, 510, 256] that speak TEXTS; all NaN for one that cannot be heard."""
     script, found = synth.prepare(TEXTS), []
-    for part in packs.split(max(1, TOGETHER // len(TEXTS))):
+    for part in watched(packs.split(max(1, TOGETHER // len(TEXTS))), f"measuring {len(packs)} stock voices, once"):
         found.append(_speak(ears, synth, script, part[:, script.rows].to(synth.device)))
     return torch.cat(found)
 

@@ -74,6 +74,7 @@ class Step:
     losses: Losses | None
     metrics: Metrics | None
     best: Best
+    mean: Tensor
     sigma: float
     stop: StopReason | None
     ledger: dict[str, float]
@@ -138,7 +139,8 @@ class _Run:
 
     def __init__(self, config: FitConfig, objective: ObjectiveLike, score: ScoreLike, window: int) -> None:
         self.config, self.score = config, score
-        self.strategy = strategy.build(mean=objective.space.init(), seed=config.seed, **vars(config.es))
+        options = vars(config.es) | {"popsize": config.es.candidates}
+        self.strategy = strategy.build(mean=objective.space.init(), seed=config.seed, **options)
         self.generation = 0
         self.history: list[float] = []
         self.best: Best | None = None
@@ -203,8 +205,8 @@ class _Run:
             "strategy": self.strategy.state_dict(),
             "ledger": ledger,
         }
-        sigma = float(self.strategy.sigma)
-        return Step(self.generation, losses, metrics, self.best, sigma, self.stop, ledger, copy.deepcopy(state))
+        mean, sigma = self.strategy.mean.detach().clone(), float(self.strategy.sigma)
+        return Step(self.generation, losses, metrics, self.best, mean, sigma, self.stop, ledger, copy.deepcopy(state))
 
     def restore(self, state: dict[str, Any]) -> None:
         mean = self.strategy.mean

@@ -36,11 +36,11 @@ from coconut.score import Score
 from coconut.synthesis import Synthesizer
 
 FILE, AUDIO, START = "job.json", "audio", "start.pt"
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("fit", "heldout", "test")
 PATIENCE, PATIENT = 3.0, 5.0  # no candidate may speak longer than so many times the longest recording, or so many s
 MIMI_OFF = "The Mimi term is off: its weights need the model hub; --loss.mimi 1 turns it on."
-PACKAGES = ("coconut", "torch", "kokoro", "misaki", "transformers", "datasets")
+PACKAGES = ("coconut", "torch", "kokoro", "misaki", "transformers", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Job:
     `config` holds no relative path, no "auto" and no "nearest". `fit` leads the search, `heldout`
     chooses the voice, `test` is heard once, at the end; it is empty where recordings are few.
     `nearest` is None where the start was given and nobody asked which voice is nearest. `start`
-    [510, 1, 256] is the voicepack behind a `space.start` of "encoder" or "mix", else None.
+    [510, 1, 256] is the voicepack behind a `space.start` of "encoder" or "mix", else None;
+    `spent` is how many syntheses it took to find it.
     """
 
     config: FitConfig
@@ -68,6 +69,7 @@ class Job:
     test: tuple[Utterance, ...] = ()
     nearest: Nearest | None = None
     start: Tensor | None = None
+    spent: int = 0
     notes: tuple[str, ...] = ()
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -138,6 +140,7 @@ class Job:
             **{split: tuple(found) for split, found in spoken.items()},  # type: ignore[arg-type]
             nearest=Nearest(**record["nearest"]) if record["nearest"] else None,
             start=_read_start(folder / START, record["start"]) if "start" in record else None,
+            spent=record["spent"],
             notes=tuple(record["notes"]),
             skipped=record["skipped"],
             versions=record["versions"],
@@ -159,6 +162,7 @@ class Job:
             "format": FORMAT,
             "config": to_dict(self.config),
             "nearest": dataclasses.asdict(self.nearest) if self.nearest else None,
+            "spent": self.spent,
             "notes": list(self.notes),
             "skipped": dict(self.skipped),
             "versions": dict(self.versions),
@@ -181,7 +185,15 @@ def collect(config: FitConfig) -> Job:
     found = data.read(config)
     silent = asked.loss.mimi is None and not config.loss.mimi
     notes = (MIMI_OFF,) * silent + tuple(found.notes)
-    return Job(config, found.fit, found.heldout, found.test, None, None, notes, found.skipped, _versions())
+    return Job(
+        config,
+        found.fit,
+        found.heldout,
+        found.test,
+        notes=notes,
+        skipped=found.skipped,
+        versions=_versions(),
+    )
 
 
 def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job:
@@ -198,13 +210,16 @@ def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job
         if weight:  # what a term lacks is said before the stock voices are ranked, which takes a while
             resources.term(name, where.device, where.model, where.mimi_model)
     synth, ears = job.synthesizer(where), resources.speaker_encoder(where.device)
-    name, found = start.search(where, synth, job.fit)
-    pack = resources.model(where.model, where.device).voices[name]
+    found = start.search(where, synth, job.fit)
+    pack = resources.model(where.model, where.device).voices[found.nearest]
     score = Score(None, synth, job.heldout, ears).voicepack(pack)
-    job = dataclasses.replace(job, nearest=Nearest(name, score.score, dict(score.parts)))
+    near = Nearest(found.nearest, score.score, dict(score.parts))
+    job = dataclasses.replace(job, nearest=near, spent=found.syntheses + len(job.heldout))
     if kind == "nearest":
-        return dataclasses.replace(job, config=from_dict({"space.start": name}, job.config))
-    return dataclasses.replace(job, start=found.pack, notes=(*job.notes, found.note)) if found else job
+        return dataclasses.replace(job, config=from_dict({"space.start": found.nearest}, job.config))
+    if found.start:
+        return dataclasses.replace(job, start=found.start.pack, notes=(*job.notes, found.start.note))
+    return job
 
 
 def settle(config: FitConfig) -> FitConfig:
@@ -225,9 +240,9 @@ def settle(config: FitConfig) -> FitConfig:
 
 
 def absolute(name: str, known: Collection[str] = ()) -> str:
-    """A name that is a folder here as a path that holds everywhere; any other name, and a known one, as it is."""
+    """A name that is a file or folder here as a path that holds everywhere; any other, and a known one, as it is."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name not in known and path.is_dir() else name
+    return str(path.resolve()) if name not in known and path.exists() else name
 
 
 def _read(path: Path, expected: str) -> Tensor:

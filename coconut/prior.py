@@ -38,6 +38,31 @@ class Normal:
         """The first `count` components, [<= count, S], as long as the spread along them where whitened."""
         return self.components[:count] * (self.spread[:count, None] if whiten else 1.0)
 
+    def whole(self, unseen: float) -> Normal:
+        """The same over all S dims: those in which the points do not differ come last, with the spread `unseen`,
+        or that of the last component where that is less."""
+        size = self.components.shape[1]
+        full, _ = torch.linalg.qr(torch.cat([self.components, torch.eye(size).to(self.components)]).double().T)
+        rest = full.T[len(self.components) : size].to(self.components)
+        least = min(unseen, float(self.spread[-1]))
+        spread = torch.cat([self.spread, torch.full((len(rest),), least).to(self.spread)])
+        return Normal(self.mean, torch.cat([self.components, rest]), spread)
+
+
+def unseen_spread(points: Tensor) -> float:
+    """Root mean square, per dim, of what each of points [V, S] has outside the span of all others.
+
+    It is the spread to expect of a new point along each of the dims in which the known ones do not differ.
+    """
+    squares, (count, size) = 0.0, points.shape
+    for left in range(count):
+        others = torch.cat([points[:left], points[left + 1 :]]).double()
+        centre = others.mean(0)
+        axes = torch.linalg.svd(others - centre, full_matrices=False)[2][: count - 2]
+        away = points[left].double() - centre
+        squares += float(away.square().sum() - (axes @ away).square().sum())
+    return math.sqrt(max(squares, 0.0) / count / max(1, size - count + 2))
+
 
 @dataclass(frozen=True)
 class Prior:

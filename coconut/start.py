@@ -18,8 +18,11 @@ from coconut.encoder import Encoder
 from coconut.score import Metrics, Score
 from coconut.synthesis import Synthesizer
 from coconut.voicepack import ROUGHNESS_LIMIT, roughness
+from coconut.waiting import watched
 
 RANKED_UTTERANCES = 4  # fitting utterances on which voices are compared
+FINALISTS = 16  # of all stock voices: the best on the longest of those utterances; the others are heard on it alone
+WATCHED = 8  # voices between two steps of the bar
 MIXED = 10  # nearest stock voices in the mix
 LENGTHS = (1.0, 1.15, 1.3)  # of the encoder's voice, seen from the mean voice
 SHARPNESS = 4.0  # points of score: a voice this much better weighs e times as much
@@ -38,20 +41,48 @@ class Start:
     note: str
 
 
-def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> tuple[str, Start | None]:
-    """The name of the nearest stock voice to the fitting utterances `spoken`, and the start that `config` asks for,
-    None where that is a stock voice."""
+@dataclass(frozen=True)
+class Found:
+    """The name of the nearest stock voice, the start where it is another one, and the syntheses that both took."""
+
+    nearest: str
+    start: Start | None
+    syntheses: int
+
+
+def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> Found:
+    """The stock voice that is nearest to the fitting utterances `spoken`, and the start that `config` asks for."""
     ears = resources.speaker_encoder(config.device)
     model = resources.model(config.model, config.device)
     score = Score(None, synth, spoken[:RANKED_UTTERANCES], ears)
-    ranking = score.rank(model.voices)
+    ranking = rank(score, model.voices)
 
     def encode() -> tuple[Encoder, Tensor]:
         found = encoder.find(config.model, model.network, ears, model.voices, model.prior)
         return found, features.recorded(ears, spoken, config.device)
 
     kind = config.space.start
-    return ranking[0][0], find(kind, score, ranking, model.voices, encode) if kind in style.FOUND else None
+    found = find(kind, score, ranking, model.voices, encode) if kind in style.FOUND else None
+    return Found(ranking[0][0], found, score.syntheses)
+
+
+def rank(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
+    """The stock voices nearest to the utterances of `score`, best first: FINALISTS of them, chosen on its longest one."""
+    if len(voices) > FINALISTS:
+        longest = max(score.utterances, key=lambda utterance: utterance.seconds)
+        first = Score(None, score.synth, [longest], score.speaker.encoder)
+        voices = {name: voices[name] for name, _ in _ranked(first, voices)[:FINALISTS]}
+        score.syntheses += first.syntheses
+    return _ranked(score, voices)
+
+
+def _ranked(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
+    """As `score.rank`, a few voices after another."""
+    names = sorted(voices)
+    parts = [names[k : k + WATCHED] for k in range(0, len(names), WATCHED)]
+    label = f"ranking {len(names)} stock voices on {len(score.utterances)} sentences"
+    found = [item for part in watched(parts, label) for item in score.rank({name: voices[name] for name in part})]
+    return sorted(found, key=lambda item: (-item[1].score, item[0]))
 
 
 def find(kind: str, score: Score, ranking: Ranking, voices: Mapping[str, Tensor], encode: Encode) -> Start:

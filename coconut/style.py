@@ -5,6 +5,7 @@ one profile shared by all voices. Every space decodes to all 510 rows at once, s
 left unfitted. Genomes are whitened: one unit is one standard deviation of the stock voices.
 
     pca          base and slope each in the leading principal components of the stock voices
+    whole        the same over all dims, with what lies outside the components too
     bias         start voice + one style vector added to every row
     interp       softmax mixture of the stock voices
     interp+bias  both together
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from coconut.config import FitConfig, InputError, SpaceConfig
-from coconut.prior import Prior, base_and_slope
+from coconut.prior import Prior, base_and_slope, unseen_spread
 from coconut.voicepack import ROWS, STYLE
 
 ENCODER, MIX = "encoder", "mix"
@@ -92,7 +93,7 @@ class Pca(Space):
     at that voice: 32 components miss about a third of a voice.
     """
 
-    settings = ("components", "slopes")
+    settings: ClassVar[tuple[str, ...]] = ("components", "slopes")
 
     @classmethod
     def build(cls, stock: Stock, config: SpaceConfig) -> Pca:
@@ -118,6 +119,23 @@ class Pca(Space):
         base = self.base + genomes[:, :k] @ self.base_axes
         slope = self.slope + genomes[:, k:] @ self.slope_axes
         return self.rest[rows][None] + base[:, None] + self.profile[rows][None, :, None] * slope[:, None]
+
+
+class Whole(Pca):
+    """As `pca`, over all 256 dims of the base: a voice that is no mixture of the stock voices can be reached.
+
+    Dims in which the stock voices do not differ are scaled by what a stock voice that is left out has there
+    (`prior.unseen_spread`): the search moves least in them, and the prior term holds it back.
+    """
+
+    settings = ("slopes",)
+
+    @classmethod
+    def build(cls, stock: Stock, config: SpaceConfig) -> Whole:
+        prior = stock.prior or Prior.of(stock.packs)
+        base = prior.base.whole(unseen_spread(base_and_slope(stock.packs, prior.profile)[0]))
+        slope = prior.slope
+        return cls(Prior(prior.profile, base, slope), stock.start_pack, STYLE, config.slopes, config.whiten)
 
 
 class Bias(Space):
@@ -191,7 +209,7 @@ class InterpBias(Space):
         return self.mix.styles(genomes[:, :v], rows) + self.bias.styles(genomes[:, v:], rows)
 
 
-KINDS: dict[str, type[Space]] = {"pca": Pca, "bias": Bias, "interp": Interp, "interp+bias": InterpBias}
+KINDS: dict[str, type[Space]] = {"pca": Pca, "whole": Whole, "bias": Bias, "interp": Interp, "interp+bias": InterpBias}
 
 
 def build(

@@ -9,12 +9,12 @@ from coconut import build, resources
 from coconut.config import InputError, from_dict
 from coconut.job import Job, prepare
 from coconut.score import Score
-from coconut.start import RANKED_UTTERANCES
+from coconut.start import RANKED_UTTERANCES, rank
 from coconut.voicepack import ROUGHNESS_LIMIT, roughness
 
 QUICK = {
     "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 8, "heldout": 2, "test": 2, "space.start": "mean",
-    "stop.patience": 0,
+    "stop.patience": 0, "es.kind": "snes", "stop.every": 1,
 }  # fmt: skip
 
 
@@ -41,11 +41,15 @@ def fitting(job):
     return build.wire(job)
 
 
+@pytest.fixture(scope="module")
+def whole(fitting):
+    return rows(fitting)
+
+
 @pytest.mark.slow
-def test_two_fits_of_one_seed_are_equal_to_the_last_bit_and_so_is_a_resumed_one(fitting, job, tmp_path):
+def test_two_fits_of_one_seed_are_equal_to_the_last_bit_and_so_is_a_resumed_one(whole, job, tmp_path):
     """Also where the job was loaded from its folder, and nothing was kept from the fit before."""
     before = torch.random.get_rng_state()
-    whole = rows(fitting)
     same(whole, rows(build.wire(job)))
     again = Job.load(job.save(tmp_path / "job"))
     resources.forget()
@@ -55,8 +59,8 @@ def test_two_fits_of_one_seed_are_equal_to_the_last_bit_and_so_is_a_resumed_one(
 
 
 @pytest.mark.slow
-def test_every_default_term_is_measured(fitting):
-    last = rows(fitting)[-1][0]
+def test_every_default_term_is_measured(fitting, whole):
+    last = whole[-1][0]
     for term in ("logmel", "spectral", "speaker", "f0", "duration", "prior"):
         assert last[f"loss.{term}"] > 0
     assert "loss.mimi" not in last
@@ -65,8 +69,8 @@ def test_every_default_term_is_measured(fitting):
 
 
 @pytest.mark.slow
-def test_all_rows_of_the_voice_move_and_stay_smooth(fitting):
-    *_, (_, genome, _) = rows(fitting)
+def test_all_rows_of_the_voice_move_and_stay_smooth(fitting, whole):
+    *_, (_, genome, _) = whole
     pack = fitting.voicepack(genome + 0.5)
     start = fitting.voicepack(fitting.space.init())
     assert pack.shape == (510, 1, 256)
@@ -76,9 +80,9 @@ def test_all_rows_of_the_voice_move_and_stay_smooth(fitting):
 
 @pytest.mark.slow
 def test_nearest_is_the_stock_voice_that_scores_best():
-    job = prepare(from_dict(QUICK | {"space.start": "nearest", "limit": 4, "heldout": 1, "test": 0}))
+    job = prepare(from_dict(QUICK | {"space.start": "nearest", "limit": 3, "heldout": 1, "test": 0}))
     voices = resources.model("mini", "cpu").voices
-    ranking = Score(None, job.synthesizer(), job.fit[:RANKED_UTTERANCES]).rank(voices)
+    ranking = rank(Score(None, job.synthesizer(), job.fit[:RANKED_UTTERANCES]), voices)
     assert ranking[0][0] == job.nearest.name == job.config.space.start
     heldout = Score(None, job.synthesizer(), job.heldout).voicepack(voices[job.nearest.name])
     assert (job.nearest.score, job.nearest.parts) == (heldout.score, heldout.parts)

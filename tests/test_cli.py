@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,43 +11,18 @@ import torch
 
 from coconut import voicepack
 from coconut.cli import main
+from tests.demo import recordings
 
 QUICK = [
-    "--space.start",
-    "mean",
-    "--generations",
-    "2",
-    "--es.popsize",
-    "4",
-    "--window.size",
-    "1",
-    "--limit",
-    "4",
-    "--heldout",
-    "1",
-    "--test",
-    "1",
-]
-DEMO = resources.files("coconut") / "assets" / "demo"
-
-
-def demo_rows(count: int) -> list[tuple[str, str]]:
-    import csv
-
-    with (DEMO / "metadata.csv").open(encoding="utf-8") as file:
-        return [(row["file_name"], row["transcription"]) for row in csv.DictReader(file)][:count]
+    "--space.start", "mean", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "4",
+    "--heldout", "1", "--test", "1", "--es.kind", "snes", "--stop.every", "1",
+]  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of four recordings, each with its .txt."""
-    target = tmp_path / "recordings"
-    target.mkdir()
-    for name, text in demo_rows(4):
-        audio, rate = soundfile.read(str(DEMO / name))
-        soundfile.write(target / f"{Path(name).stem}.wav", audio, rate)
-        (target / f"{Path(name).stem}.txt").write_text(text, encoding="utf-8")
-    return target
+    return recordings(tmp_path / "recordings", 4)
 
 
 def fit(*words: str) -> int:
@@ -62,7 +36,7 @@ def test_fit_writes_what_it_promises(tmp_path, folder, capsys):
     names = {path.name for path in out.iterdir()}
     assert names == {
         "voice.pt", "target_0.wav", "start_0.wav", "voice_0.wav", "train.png", "config.json", "steps.jsonl", "state.pt",
-        "result.json", "job",
+        "result.json", "heldout.json", "job",
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
     assert [row["generation"] for row in rows] == [0, 1, 2]
@@ -84,7 +58,8 @@ def test_fit_writes_what_it_promises(tmp_path, folder, capsys):
 def test_relative_names_mean_the_folder_the_command_was_typed_in(tmp_path, folder, monkeypatch, capsys):
     """And the fit that was begun goes on without its recordings, from another folder."""
     monkeypatch.chdir(tmp_path)
-    assert fit("--data", "recordings", "--out", "out", "--generations", "1", "--space.start", "nearest") == 0
+    near = ("--space.start", "nearest")
+    assert fit("--data", "recordings", "--out", "out", "--generations", "1", *near) == 0
     said = capsys.readouterr().out
     assert "the nearest stock voice, mk_" in said
     assert json.loads((tmp_path / "out" / "config.json").read_text())["data"] == str(folder)
@@ -165,13 +140,13 @@ def test_speak_voices_and_export(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fit", "--es.popsize", "1"], "es.popsize is 1; it must be from 2 to 65536."),
+        (["fit", "--es.kind", "snes", "--es.popsize", "1"], "es.popsize is 1; it must be from 2 to 65536."),
         (["fit", "--es.sigma", "0"], "es.sigma is 0"),
         (["fit", "--es.sigma", "x"], "--es.sigma: invalid float value: 'x'"),
         (["fit", "--es.sgima", "1"], "Unknown option --es.sgima; did you mean --es.sigma?"),
         (["fit", "--es.kind", "pso"], "pso"),
-        (["fit", "--budget", "5"], "budget is 5, and one generation takes 16 candidates"),
-        (["fit", "--budget", "20", "--space.start", "mean"], "a fit of one generation takes 40 syntheses"),
+        (["fit", "--budget", "5", "--es.kind", "snes"], "budget is 5, and one generation takes 16 candidates"),
+        (["fit", "--budget", "12", "--space.start", "mean"], "a fit of one generation takes 14 syntheses"),
         (["speak", "--voice", "none.npz", "--name", "x", "--text", "Hi.", "-o", "o.wav"], "No voicepack at none.npz"),
         (["fit", "--space.kind", "linear"], "space.kind is linear"),
         (["fit", "--space.start", "nobody"], "space.start is nobody"),

@@ -14,7 +14,7 @@ from coconut.config import EsConfig, FitConfig, InputError, flatten, from_dict, 
     [
         ({"es.knd": "snes"}, "Unknown option es.knd; did you mean es.kind?"),
         ({"loss": {"logmell": 1.0}}, "Unknown option loss.logmell; did you mean loss.logmel?"),
-        ({"es.popsize": 1}, "es.popsize is 1; it must be from 2 to 65536."),
+        ({"es.popsize": 1, "es.kind": "snes"}, "es.popsize is 1; it must be from 2 to 65536."),
         ({"es.sigma": 0}, "es.sigma is 0; it must be from 1e-08 to 1000."),
         ({"es.sigma": float("nan")}, "es.sigma is nan; it must be from 1e-08 to 1000."),
         ({"es.popsize": 3.5}, "es.popsize must be int, not 3.5."),

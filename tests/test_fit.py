@@ -18,14 +18,16 @@ ROOT = Path(__file__).parent.parent
 RESUME = """
 import sys, torch
 from tests.test_fit import config, run
-state = torch.load(sys.argv[1], weights_only=True)
-torch.save([step.row() | {"genome": step.best.genome} for step in run(config(sys.argv[2]), state)], sys.argv[3])
+states = torch.load(sys.argv[1], weights_only=True)
+fits = {kind: run(config(kind), state) for kind, state in states.items()}
+rows = {kind: [step.row() | {"genome": step.best.genome} for step in fit] for kind, fit in fits.items()}
+torch.save(rows, sys.argv[2])
 """
 
 
 def config(kind: str = "snes", **options: object) -> FitConfig:
-    settings = {"es.kind": kind, "es.sigma": 0.3, "es.popsize": 8, "generations": 12, "stop.patience": 0}
-    return from_dict({**settings, **options})
+    settings = {"es.kind": kind, "es.sigma": 0.3, "es.popsize": 8, "generations": 12}
+    return from_dict({**settings, "stop.patience": 0, "stop.every": 1, **options})
 
 
 def run(settings: FitConfig, state=None, bad: bool = False):
@@ -65,13 +67,14 @@ def test_resuming_from_any_step_equals_going_on(kind, at):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["cmaes", "snes"])
-def test_resuming_in_a_new_process_equals_going_on(tmp_path, kind):
-    whole = list(run(config(kind)))
-    torch.save(whole[4].state(), tmp_path / "state.pt")
-    command = [sys.executable, "-c", RESUME, str(tmp_path / "state.pt"), kind, str(tmp_path / "rows.pt")]
+def test_resuming_in_a_new_process_equals_going_on(tmp_path):
+    whole = {kind: list(run(config(kind))) for kind in ("cmaes", "snes")}
+    torch.save({kind: steps[4].state() for kind, steps in whole.items()}, tmp_path / "states.pt")
+    command = [sys.executable, "-c", RESUME, str(tmp_path / "states.pt"), str(tmp_path / "rows.pt")]
     subprocess.run(command, check=True, cwd=ROOT)
-    same(torch.load(tmp_path / "rows.pt", weights_only=True), whole[5:])
+    rows = torch.load(tmp_path / "rows.pt", weights_only=True)
+    for kind, steps in whole.items():
+        same(rows[kind], steps[5:])
 
 
 def test_a_step_stays_what_it_was_while_the_fit_goes_on():

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "coconut"
-PLATFORM = {"ray": "sweep/ray.py", "mlflow": "sweep/tracking.py", "optuna": "sweep/search.py"}
+PLATFORM = {
+    "ray": ("sweep/cluster.py", "sweep/ray.py"),
+    "mlflow": ("sweep/tracking.py",),
+    "optuna": ("sweep/search.py",),
+}
 # A module may import from rooms of a lower number only; of the same number only from itself.
 FLOORS = {
-    "config": 0, "files": 0, "quiet": 0, "audio": 1, "text": 1, "data": 2, "voicepack": 2, "prior": 3, "style": 4,
+    "config": 0, "files": 0, "quiet": 0, "waiting": 0, "words": 0, "writing": 0, "audio": 1, "text": 1, "data": 2, "voicepack": 2, "prior": 3, "style": 4,
     "synthesis": 4, "losses": 5, "features": 6, "objective": 6, "score": 6, "resources": 6, "strategy": 6, "stop": 6,
     "encoder": 7, "fit": 7, "start": 8, "job": 9, "build": 10, "artifacts": 11, "trial": 12, "options": 12, "speak": 12,
     "doctor": 12, "sweep": 13, "cli": 14,
@@ -40,7 +44,7 @@ def test_imports_point_down(path):
     for name in imports(path):
         top = name.split(".")
         if top[0] in PLATFORM:
-            assert path.relative_to(PACKAGE).as_posix() == PLATFORM[top[0]], f"{path.name} imports {name}"
+            assert path.relative_to(PACKAGE).as_posix() in PLATFORM[top[0]], f"{path.name} imports {name}"
         if top[0] == "coconut" and len(top) > 1 and top[1] in FLOORS and top[1] != own:
             assert FLOORS[top[1]] < FLOORS[own], f"{own} imports {name}, which is not below it"
 

@@ -1,6 +1,8 @@
 """Where a search begins that is no stock voice: found by score, kept in the job, begun at to the last bit."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import safetensors.torch
@@ -16,8 +18,8 @@ from tests.toys import job as toy
 from tests.voices import stock
 
 QUICK = {
-    "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 6, "heldout": 1, "test": 1, "device": "cpu",
-    "stop.patience": 0,
+    "generations": 2, "es.popsize": 4, "window.size": 2, "limit": 4, "heldout": 1, "test": 1, "device": "cpu",
+    "stop.patience": 0, "es.kind": "snes", "space.start": "nearest",
 }  # fmt: skip
 VOICES = stock(12)
 
@@ -188,3 +190,31 @@ def test_the_table_of_mini_is_small():
     content = encoder.shipped()
     assert len(content) < 2**20
     assert {"features", "coordinates", "strength", "error", "key"} == set(safetensors.torch.load(content))
+
+
+class Heard:
+    """A score of utterances of 1, 3 and 2 s that notes what it is asked; the voices are as good as their number."""
+
+    asked: ClassVar[list[tuple[list[float], list[str]]]] = []
+
+    def __init__(self, space=None, synth=None, utterances=None, ears=None):
+        self.synth, self.speaker, self.syntheses = synth, SimpleNamespace(encoder=ears), 0
+        self.utterances = utterances or [SimpleNamespace(seconds=seconds) for seconds in (1.0, 3.0, 2.0)]
+
+    def rank(self, packs):
+        self.asked.append(([u.seconds for u in self.utterances], sorted(packs)))
+        self.syntheses += len(packs) * len(self.utterances)
+        return [(name, Metrics(float(name[2:]), {})) for name in sorted(packs, reverse=True)]
+
+
+@pytest.mark.parametrize(("count", "syntheses"), [(12, 36), (16, 48), (17, 17 + 48), (56, 56 + 48)])
+def test_all_stock_voices_say_one_sentence_and_the_best_of_them_all(count, syntheses, monkeypatch):
+    monkeypatch.setattr(start, "Score", Heard)
+    monkeypatch.setattr(Heard, "asked", [])
+    score, names = Heard(), [f"v_{k:02d}" for k in range(count)]
+    ranking = start.rank(score, dict.fromkeys(names, OTHER))
+    assert [name for name, _ in ranking] == names[::-1][:16]
+    assert score.syntheses == syntheses
+    heard = [(seconds, name) for seconds, part in Heard.asked for name in part]
+    finals = [([1.0, 3.0, 2.0], name) for name in sorted(names[::-1][:16])]
+    assert heard == ([([3.0], name) for name in names] if count > 16 else []) + finals

@@ -8,12 +8,12 @@ import torch
 
 from coconut import style, voicepack
 from coconut.config import FitConfig, InputError, SpaceConfig
-from coconut.prior import Prior
+from coconut.prior import Normal, Prior, base_and_slope, unseen_spread
 from tests.voices import stock
 
 STOCK = stock(8)
-KINDS = ["pca", "bias", "interp", "interp+bias"]
-DIMS = {"pca": 7 + 4, "bias": 256, "interp": 8, "interp+bias": 264}
+KINDS = ["pca", "whole", "bias", "interp", "interp+bias"]
+DIMS = {"pca": 7 + 7, "whole": 256 + 7, "bias": 256, "interp": 8, "interp+bias": 264}
 
 
 def space(kind, **options):
@@ -31,7 +31,7 @@ def test_shapes(kind):
     torch.testing.assert_close(s.styles(genomes, rows), packs[:, rows, 0])
 
 
-@pytest.mark.parametrize("kind", ["pca", "bias"])
+@pytest.mark.parametrize("kind", ["pca", "whole", "bias"])
 def test_the_start_is_exactly_the_start_voice(kind):
     s = space(kind, start="v_03", components=3, slopes=1)
     torch.testing.assert_close(s.decode(s.init()[None])[0], STOCK["v_03"], atol=1e-5, rtol=1e-4)
@@ -67,6 +67,38 @@ def test_whitened_units_are_the_spread_of_the_stock_voices():
     torch.testing.assert_close(coordinates.std(0), torch.ones(7), atol=1e-3, rtol=1e-3)
 
 
+def test_whole_reaches_a_voice_that_no_mixture_of_stock_voices_is():
+    known = {name: pack for name, pack in STOCK.items() if name != "v_00"}
+    away = {}
+    for kind in ("pca", "whole"):
+        s = style.build(SpaceConfig(kind=kind, start="mean", components=256, slopes=256), known)
+        towards = STOCK["v_00"].reshape(510, 256) - s.decode(s.init()[None])[0, :, 0]
+        base, slope = base_and_slope(towards[None], s.profile)
+        k = len(s.base_axes)
+        found = s.init() + torch.cat([project(base[0], s.base_axes), project(slope[0], s.slope_axes)])
+        assert len(found) == s.dim
+        assert k == {"pca": len(known) - 1, "whole": 256}[kind]
+        left = STOCK["v_00"].reshape(510, 256) - s.decode(found[None])[0, :, 0]
+        away[kind] = float(left.mean(0).norm() / towards.mean(0).norm())
+    assert away["whole"] < 1e-3
+    assert away["pca"] > 0.3
+
+
+def project(vector, axes):
+    return axes @ vector / axes.square().sum(1)
+
+
+def test_the_spread_to_expect_outside_the_voices_is_that_of_a_voice_left_out():
+    points = torch.randn(40, 256, generator=torch.Generator().manual_seed(1)) * 0.3
+    assert unseen_spread(points) == pytest.approx(0.3, rel=0.1)
+    flat = torch.randn(40, 5, generator=torch.Generator().manual_seed(1)) @ torch.ones(5, 256).cumsum(0)
+    assert unseen_spread(flat) < 1e-4
+    whole = Normal.of(points).whole(0.3)
+    torch.testing.assert_close(whole.components @ whole.components.T, torch.eye(256), atol=1e-5, rtol=0)
+    assert (whole.spread.diff() <= 0).all()
+    torch.testing.assert_close(whole.components[:39], Normal.of(points).components)
+
+
 def test_raw_units_add_the_bias_itself():
     s = space("bias", whiten=False, start="mean")
     moved = s.decode(torch.full((1, 256), 0.25)) - s.decode(torch.zeros(1, 256))
@@ -85,7 +117,8 @@ def test_a_kind_names_the_options_that_only_it_uses():
     known = {spec.name for spec in dataclasses.fields(SpaceConfig)} - {"kind", "start", "whiten"}
     assert list(style.KINDS) == KINDS
     assert {name: kind.settings for name, kind in style.KINDS.items() if kind.settings} == {
-        "pca": ("components", "slopes")
+        "pca": ("components", "slopes"),
+        "whole": ("slopes",),
     }
     assert set().union(*(kind.settings for kind in style.KINDS.values())) == known
 
@@ -109,7 +142,7 @@ def test_a_new_space_is_one_entry(monkeypatch):
 
 
 def test_build_is_deterministic_and_takes_a_fit_config():
-    one, two = space("pca"), style.build(FitConfig(), stock=dict(reversed(STOCK.items())))
+    one, two = space("pca"), style.build(FitConfig(space=SpaceConfig("pca")), stock=dict(reversed(STOCK.items())))
     assert torch.equal(one.decode(torch.ones(1, one.dim)), two.decode(torch.ones(1, two.dim)))
 
 
