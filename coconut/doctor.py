@@ -46,7 +46,7 @@ def _try(name: str, check: Callable[[], str], needed: bool = True) -> Check:
 
 
 def _versions() -> list[str]:
-    names = ("coconut", "torch", "kokoro", "transformers", "datasets", "ray", "optuna", "mlflow")
+    names = ("coconut", "torch", "kokoro", "transformers", "pyarrow", "ray", "optuna", "mlflow")
     found = []
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Level and silence of speech, and what lies below it."""
+"""Level and silence of speech."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ from torch.nn.functional import pad
 
 SAMPLE_RATE = 24_000
 HOP = 300  # 80 frames/s: two per frame of Kokoro
+RISE = 10**0.6  # of a frame that carries speech over the quietest ones
+DEEP = 10**-2.5  # of the power of speech: pauses are at least so deep, unless there is noise in them
 LEVEL = 0.08  # RMS of active frames after `speech`, -22 dBFS: headroom for peaks 22 dB above
-
-
-def highpass(wav: Tensor, cutoff: float = 50.0) -> Tensor:
-    """wav [..., T] without what lies below `cutoff` Hz: zero phase, gain 1 / (1 + (cutoff / f)^6)."""
-    n = wav.shape[-1]
-    size = n + SAMPLE_RATE // 10  # silence behind the end, so that the start does not wrap into it
-    f = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE, device=wav.device, dtype=wav.dtype)
-    gain = f**6 / (f**6 + cutoff**6)
-    return torch.fft.irfft(torch.fft.rfft(wav, size) * gain, size)[..., :n]
 
 
 def mask(lens: Tensor, size: int) -> Tensor:
@@ -47,8 +40,15 @@ def activity(wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         return ordered.gather(-1, index.unsqueeze(-1))
 
     loud = quantile(0.95)
-    threshold = torch.minimum(torch.maximum(quantile(0.05) * 10**0.6, loud * 1e-4), loud * 10**-2.5)
+    threshold = torch.minimum(torch.maximum(quantile(0.05) * RISE, loud * 1e-4), loud * DEEP)
     return power, valid & (power > threshold)
+
+
+def distinct(wav: Tensor) -> bool:
+    """Whether samples [N] have pauses so far below their speech that `activity` tells one from the other."""
+    power = wav[: len(wav) // HOP * HOP].unflatten(0, (-1, HOP)).square().mean(-1).sort().values
+    low, loud = (float(power[round(q * (len(power) - 1))]) if len(power) else 0.0 for q in (0.05, 0.95))
+    return low * RISE <= loud * DEEP
 
 
 def span(wav: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
