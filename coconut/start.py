@@ -67,7 +67,7 @@ def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -
 
 
 def rank(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
-    """The stock voices nearest to the utterances of `score`, best first: FINALISTS of them, chosen on its longest one."""
+    """The FINALISTS among the stock voices, chosen on the longest utterance of `score`, ranked on all, best first."""
     if len(voices) > FINALISTS:
         longest = max(score.utterances, key=lambda utterance: utterance.seconds)
         first = Score(None, score.synth, [longest], score.speaker.encoder)

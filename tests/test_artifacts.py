@@ -15,7 +15,14 @@ def steps(count=6):
     from coconut.config import from_dict
     from coconut.fit import fit
 
-    return list(fit(from_dict({"generations": count, "es.kind": "snes", "es.popsize": 4, "stop.every": 1}), Objective(), Score(), Windows()))
+    return list(
+        fit(
+            from_dict({"generations": count, "es.kind": "snes", "es.popsize": 4, "stop.every": 1}),
+            Objective(),
+            Score(),
+            Windows(),
+        )
+    )
 
 
 def test_rows_come_back_up_to_the_generation_asked_for(tmp_path):

@@ -16,7 +16,7 @@ from coconut.config import from_dict
 from coconut.sweep import board as boards
 from coconut.sweep import page
 from coconut.sweep.board import Board, Entry, Nearest
-from coconut.sweep.page import clip
+from coconut.sweep.clips import clip
 
 NEAREST = Nearest("af_near", 50.0, {"speaker": 0.5})
 
@@ -73,9 +73,10 @@ def board(tmp_path):
     ]
     wav = 0.1 * torch.sin(torch.arange(12000) * 0.1)
     for e in entries:
-        for name in ("target_0", "start_0", "voice_0"):
+        for n, name in enumerate(("target_0", "nearest_0", "start_0", "voice_0")):
             if e.voice:
-                audio.save(e.folder / f"{name}.wav", wav)
+                own = len(wav) - 300 * n - (int(e.trial[-1]) if name == "voice_0" else 0)
+                audio.save(e.folder / f"{name}.wav", wav[:own])
     return Board("try", boards.ranked(entries), NEAREST, 5, 12.5)
 
 
@@ -128,7 +129,12 @@ def test_the_page_loads_nothing_and_holds_everything(board):
     text = page.page(board)
     assert not re.search(r"<(script|link|img|audio)[^>]+(src|href)=\"(?!data:)", text)
     assert "No &lt;data&gt; there." in text
-    assert text.count("<audio") == 4  # target, start, and the two trials that have a voice
+    sound = json.loads(re.search(r'id="sound">(.*?)</script>', text, re.S).group(1))
+    assert len(sound["clips"]) == 5  # target, nearest, one start for all, and the two trials that have a voice
+    assert all(clip["src"].startswith("data:audio/ogg") and clip["volume"] == 1 for clip in sound["clips"])
+    assert [voice["start"] for voice in sound["voices"]] == [sound["voices"][0]["start"]] * 2
+    assert text.count('class="play"') == 4
+    assert "2 finished trials" in text  # too few to say which settings matter
     figure = json.loads(re.search(r"const figure = (\{.*\});", text).group(1))
     curves = [trace for trace in figure["data"] if trace["mode"] == "lines+markers"]
     assert len(curves) == 3

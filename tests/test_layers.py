@@ -15,7 +15,8 @@ PLATFORM = {
 }
 # A module may import from rooms of a lower number only; of the same number only from itself.
 FLOORS = {
-    "config": 0, "files": 0, "quiet": 0, "waiting": 0, "words": 0, "writing": 0, "audio": 1, "text": 1, "data": 2, "voicepack": 2, "prior": 3, "style": 4,
+    "config": 0, "files": 0, "quiet": 0, "waiting": 0, "words": 0, "writing": 0, "audio": 1, "text": 1, "data": 2,
+    "voicepack": 2, "prior": 3, "style": 4,
     "synthesis": 4, "losses": 5, "features": 6, "objective": 6, "score": 6, "resources": 6, "strategy": 6, "stop": 6,
     "encoder": 7, "fit": 7, "start": 8, "job": 9, "build": 10, "artifacts": 11, "trial": 12, "options": 12, "speak": 12,
     "doctor": 12, "sweep": 13, "cli": 14,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from coconut import build, cli, data, resources
-from coconut.data import hub, reading
+from coconut.data import parquet as files
+from coconut.data import reading, sources
 from coconut.sweep import run
 from tests.test_data import parquet
 
@@ -32,7 +33,7 @@ def counted(name, function):
     return call
 
 
-PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (reading, "_audio"), (hub, "_open")]
+PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (reading, "_audio"), (files, "local")]
 
 
 def wire(job, config):
@@ -47,9 +48,8 @@ def wire(job, config):
 @pytest.mark.slow
 def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_one_model(tmp_path, monkeypatch):
     monkeypatch.setenv(LOG, str(tmp_path / "log"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = dataclasses.replace(data.SOURCES["expresso"], path=parquet(tmp_path / "set", "expresso"))
-    monkeypatch.setitem(reading.SETS, "expresso", source)
+    monkeypatch.setitem(sources.SETS, "expresso", source)
     resources.forget()
     for module, name in PLACES:
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
@@ -59,17 +59,16 @@ def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_
     storage = ["--storage", str(tmp_path / "runs"), "--name", "once", "--trials", "4", "--concurrent", "1"]
     assert cli.main(["sweep", *words, *storage]) == 0
     monkeypatch.undo()
-    run.ray.ray.shutdown()
 
     seen = Counter((what, "here" if pid == os.getpid() else "worker") for what, pid in lines(tmp_path / "log"))
     workers = {pid for what, pid in lines(tmp_path / "log") if what == "wire"}
     assert len(workers) == 1
     assert seen["wire", "worker"] == 4
-    assert seen["_open", "here"] == 1
+    assert seen["local", "here"] == 1
     assert seen["_audio", "here"] == 4  # rows of the speaker
     assert seen["load_model", "here"] == seen["load_model", "worker"] == 1
     assert seen["SpeakerEncoder", "here"] == seen["SpeakerEncoder", "worker"] == 1
-    assert not {what for what, where in seen if where == "worker"} & {"_audio", "_open"}
+    assert not {what for what, where in seen if where == "worker"} & {"_audio", "local"}
 
 
 def lines(path):

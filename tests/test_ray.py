@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from coconut import voicepack
 from coconut.config import InputError
-from coconut.sweep import DEFAULT_SPACE, storage, worker
+from coconut.sweep import DEFAULT_SPACE, cluster, storage, worker
 from coconut.sweep import ray as sweeps
 from coconut.sweep.interrupt import interruptible
 from coconut.sweep.plan import Plan, Ticket, settle_devices
@@ -67,7 +68,7 @@ class Watcher:
 def ray_here():
     import ray
 
-    sweeps.connect(Plan("toy", "", DEFAULT_SPACE))
+    cluster.connect(Plan("toy", "", DEFAULT_SPACE))
     yield
     ray.shutdown()
 
@@ -75,13 +76,13 @@ def ray_here():
 def test_the_end_of_the_budget_acts_as_ctrl_c_and_sigterm_too():
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGINT, lambda *_: None)  # as another library may have left it
-    with pytest.raises(KeyboardInterrupt), interruptible(0.2) as late:
+    with pytest.raises(KeyboardInterrupt), interruptible(0.2) as cut:
         time.sleep(20)
-    assert late.is_set()
-    with pytest.raises(KeyboardInterrupt), interruptible(None) as late:  # noqa: PT012
+    assert cut.late
+    with pytest.raises(KeyboardInterrupt), interruptible(None) as cut:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
-    assert not late.is_set()
+    assert not cut.late
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is not signal.default_int_handler
 
@@ -148,32 +149,39 @@ def test_asha_stops_trials_and_each_still_has_its_voice_brought_back_from_a_remo
         assert not any(path.is_dir() for path in o.folder.iterdir())
 
 
+COSTS = [(8, 400), (32, 400), (8, 800), (32, 800)]  # popsize, budget
+
+
 def sizes(trial, base, fixed):
-    """Small populations and large ones in turn."""
-    return {"es.popsize": (8, 32)[trial.number % 2], **fixed}
+    """Small populations and large ones, each with two budgets, and first of all settings that are refused."""
+    if trial.number == 0:
+        return {"limit": 2}
+    popsize, budget = COSTS[trial.number - 1]
+    return {"es.popsize": popsize, "budget": budget}
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory, ray_here):
+    """The outcomes of a sweep over `sizes`."""
+    base = {"generations": None, "budget": 800, "stop.patience": 0}
+    settings = plan(tmp_path_factory.mktemp("unlike"), base=base, trials=5, concurrent=1)
+    outcomes, how = sweeps.run(settings, search(settings, {}, space="tests.test_ray:sizes", presets={}), wire=wire)
+    assert how == "complete"
+    return outcomes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", [400, 800])
-def test_trials_are_of_equal_cost_whatever_their_popsize(tmp_path, ray_here, budget):
-    base = {"generations": None, "budget": budget, "stop.patience": 0}
-    settings = plan(tmp_path, base=base, trials=2)
-    outcomes, how = sweeps.run(settings, search(settings, {}, space="tests.test_ray:sizes", presets={}), wire=wire)
-    assert how == "complete"
-    assert [o.stop for o in outcomes] == ["budget"] * 2
-    for o, popsize in zip(outcomes, (8, 32), strict=True):
+def test_trials_are_of_equal_cost_whatever_their_popsize(unlike):
+    for o, (popsize, budget) in zip(unlike[1:], COSTS, strict=True):
         generation = 2 * popsize + 4
+        assert o.stop == "budget"
         assert budget - generation < o.rows[-1]["syntheses"] <= budget
         assert o.rows[-1]["generation"] == (budget - 4) // generation
 
 
-@pytest.mark.slow
-def test_bad_settings_of_one_trial_end_that_trial_with_its_sentence(tmp_path, ray_here):
-    settings = plan(tmp_path, base={"limit": 2}, trials=2, concurrent=1)
-    outcomes, how = sweeps.run(settings, search(settings), wire=wire)
-    assert how == "complete"
-    assert [o.status for o in outcomes] == ["failed", "failed"]
-    assert outcomes[0].error == "The toy has no data; give it some."
+def test_bad_settings_of_one_trial_end_that_trial_with_its_sentence(unlike):
+    assert [o.status for o in unlike] == ["failed"] + ["finished"] * 4
+    assert unlike[0].error == "The toy has no data; give it some."
 
 
 def test_artifacts_are_complete_only_for_the_life_that_wrote_them(tmp_path):
@@ -215,93 +223,78 @@ def test_a_report_carries_the_row_and_its_clock_or_a_refusal(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_resumes_without_forgetting_its_peak(tmp_path):
-    out, _ = drive(tmp_path, {"TOY_KILL": str(tmp_path / "killed")}, trials=1)
+def test_a_killed_worker_resumes_without_forgetting_its_peak(tmp_path, ray_here):
+    settings = plan(tmp_path, trials=1)
+    dying = partial(wire, killed=tmp_path / "killed")
+    (o,), how = sweeps.run(settings, search(settings), wire=dying)
     assert (tmp_path / "killed").exists()
-    suggested = search(plan(tmp_path)).suggest("a")
+    suggested = search(settings).suggest("a")
     calm = Trial(job(), {k: v for k, v in suggested.items() if k not in sweeps.OURS}, wire)
     run_to_the_end(calm)
-    assert out["trials"] == [
-        {
-            "status": "finished",
-            "error": None,
-            "preset": "seed",
-            "generations": [row["generation"] for row in calm.rows],
-            "best": calm.best.score,
-            "voice": True,
-        }
-    ]
+    assert (how, o.status, o.error, o.ticket.preset) == ("complete", "finished", None, "seed")
+    assert [row["generation"] for row in o.rows] == [row["generation"] for row in calm.rows]
+    assert o.rows[-1]["best_score"] == calm.best.score
+    assert (o.folder / "voice.pt").is_file()
 
 
 @pytest.mark.slow
-def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_path):
-    began = subprocess.Popen(command(tmp_path, trials=3, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "0.5"}))
-    wait_for(lambda: (tmp_path / "toy" / "trial_000" / "trial.json").exists())
-    time.sleep(7)  # past a snapshot
+def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_path, ray_here):
+    settings = plan(tmp_path, concurrent=1)
+    command = [sys.executable, "-c", "from tests.test_ray import driver; driver()", str(tmp_path)]
+    began = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "1"})
+    finished = tmp_path / "toy" / "trial_000" / "trial.json"
+    wait_for(finished.exists)
+    wait_for(lambda: snapshot(tmp_path) > finished.stat().st_mtime_ns)
     began.kill()
     began.wait()
-    before = (tmp_path / "toy" / "trial_000" / "trial.json").read_text()
-    out, code = drive(tmp_path, {}, trials=3, again=True)
-    assert code == 0
-    assert out["how"] == "complete"
-    assert [(t["status"], t["error"]) for t in out["trials"]] == [("finished", None)] * 3
-    assert [t["preset"] for t in out["trials"]] == ["seed", "default", ""]
-    assert all(t["generations"] == list(range(len(t["generations"]))) for t in out["trials"])
-    assert all(t["voice"] for t in out["trials"])
-    assert (tmp_path / "toy" / "trial_000" / "trial.json").read_text() == before
-
-
-@pytest.mark.slow
-def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path):
-    began = subprocess.Popen(
-        command(tmp_path, trials=3, again=False), cwd=ROOT, env=environment({"TOY_SLEEP": "1"}), stdout=subprocess.PIPE
-    )
-    wait_for(lambda: any((tmp_path / "toy").glob("trial_*/checkpoint_*")))
-    began.send_signal(signal.SIGTERM)  # taken as Ctrl-C
-    out = json.loads(began.communicate()[0].splitlines()[-1])
-    assert out["how"] == "interrupted"
-    assert "unfinished" in {t["status"] for t in out["trials"]}
-    for checkpoint in (tmp_path / "toy").glob("trial_000/checkpoint_*"):
-        shutil.rmtree(checkpoint)  # as if dropped after the last snapshot: the trial begins anew
-    done, _ = drive(tmp_path, {}, trials=3, again=True)
-    assert done["how"] == "complete"
-    assert [t["status"] for t in done["trials"]] == ["finished"] * 3
-
-
-def environment(extra):
-    return {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", **extra}
-
-
-def command(folder, **options):
-    return [sys.executable, "-c", "from tests.test_ray import driver; driver()", json.dumps([str(folder), options])]
-
-
-def drive(folder, extra, **options):
-    """A sweep in a process of its own: what it found, and its exit code."""
-    options = {"again": False, **options}
-    done = subprocess.run(command(folder, **options), cwd=ROOT, env=environment(extra), capture_output=True, text=True)
-    assert done.stdout, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1]), done.returncode
+    before = finished.read_text()
+    outcomes, how = sweeps.run(settings, search(settings), again=True, wire=wire)
+    assert how == "complete"
+    assert [(o.status, o.error) for o in outcomes] == [("finished", None)] * 3
+    assert [o.ticket.preset for o in outcomes] == ["seed", "default", ""]
+    for o in outcomes:
+        assert [row["generation"] for row in o.rows] == list(range(len(o.rows)))
+        assert (o.folder / "voice.pt").is_file()
+    assert finished.read_text() == before
 
 
 def driver():
-    folder, options = json.loads(sys.argv[1])
-    again = options.pop("again")
-    settings = plan(folder, **options)
-    sweeps.connect(settings)
-    outcomes, how = sweeps.run(settings, search(settings), again=again, wire=wire)
-    trials = [
-        {
-            "status": o.status,
-            "error": o.error,
-            "preset": o.ticket.preset,
-            "generations": [row["generation"] for row in o.rows],
-            "best": o.rows[-1]["best_score"] if o.rows else None,
-            "voice": (o.folder / "voice.pt").is_file(),
-        }
-        for o in outcomes
-    ]
-    print(json.dumps({"how": how, "trials": trials}))
+    """A slow sweep in a process of its own."""
+    settings = plan(sys.argv[1], concurrent=1)
+    cluster.connect(settings)
+    sweeps.run(settings, search(settings), wire=partial(wire, pause=0.5))
+
+
+def snapshot(folder):
+    """When Tune last wrote down the state of the sweep, in nanoseconds since 1970."""
+    return max((path.stat().st_mtime_ns for path in (folder / "toy").glob("experiment_state*")), default=0)
+
+
+class Terminator(Watcher):
+    """Ends its own process, as a machine that shuts down would, once the first checkpoint lies there."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def tick(self):
+        if self.folder and any(self.folder.glob("trial_*/checkpoint_*")):
+            self.folder = None
+            os.kill(os.getpid(), signal.SIGTERM)  # taken as Ctrl-C
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path, ray_here):
+    settings = plan(tmp_path, concurrent=1)
+    watchers = [Terminator(tmp_path / "toy")]
+    outcomes, how = sweeps.run(settings, search(settings), watchers=watchers, wire=partial(wire, pause=0.5))
+    assert how == "interrupted"
+    assert "unfinished" in {o.status for o in outcomes}
+    for checkpoint in (tmp_path / "toy").glob("trial_000/checkpoint_*"):
+        shutil.rmtree(checkpoint)  # as if dropped after the last snapshot: the trial begins anew
+    outcomes, how = sweeps.run(settings, search(settings), again=True, wire=wire)
+    assert how == "complete"
+    assert [o.status for o in outcomes] == ["finished"] * 3
 
 
 def wait_for(condition, seconds=180):
@@ -313,7 +306,7 @@ def wait_for(condition, seconds=180):
 
 def test_a_trial_that_could_never_be_placed_is_refused():
     with pytest.raises(InputError, match="asks for 999 CPUs"):
-        sweeps.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
+        cluster.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
 
 
 # device, --gpus-per-trial, GPUs here, --address, GPUs of the cluster -> device and share of each trial, or why not

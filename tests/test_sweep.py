@@ -1,9 +1,11 @@
 """The sweep's command: what it asks, refuses, plans, and whole small runs on the embedded model."""
 
+import contextlib
+import io
 import json
-import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ BAD = {
     "no time": (["--time-budget", "0"], "--time-budget is 0"),
     "unknown option": (["--trails", "3"], "did you mean --trials"),
     "unknown setting": (["--es.sgima", "3"], "did you mean --es.sigma"),
-    "bad setting": (["--es.popsize", "1"], "es.popsize is 1"),
+    "bad setting": (["--es.kind", "snes", "--es.popsize", "1"], "es.popsize is 1"),
     "unknown scheduler": (["--scheduler", "best"], "invalid choice"),
     "bad name": (["--name", "../up"], "cannot name a folder"),
     "bad store": (["--tracking-uri", "ftp://x"], "of no known kind"),
@@ -137,48 +139,64 @@ def test_the_cluster_file_is_really_checked():
         validate_config(prepare_config(config))
 
 
-def run_sweep(folder, *options):
-    entry = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "--storage", str(folder), *options]
-    return subprocess.run(entry, capture_output=True, text=True, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
+SMALL = ("--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "6",
+         "--heldout", "1", "--test", "2")  # fmt: skip
 
 
-SMALL = ("--trials", "2", "--generations", "2", "--es.popsize", "4", "--window.size", "1", "--limit", "8",
-         "--heldout", "2", "--test", "2")  # fmt: skip
+@dataclass(frozen=True)
+class Small:
+    """A sweep of the demo, cut short after a second and gone on with: where, and what was said."""
+
+    folder: Path
+    short: subprocess.CompletedProcess
+    left: dict  # the leaderboard when its time was up
+    code: int
+    said: str
+    board: dict
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    import ray
+
+    folder = tmp_path_factory.mktemp("small")
+    entry = [sys.executable, str(ROOT / "experiments" / "sweep.py"), *SMALL, "--time-budget", "1"]
+    where = ["--name", "small", "--storage", str(folder)]
+    short = subprocess.run([*entry, *where], capture_output=True, text=True, cwd=folder)
+    assert short.returncode == 1, short.stdout + short.stderr[-2000:]
+    left, said = read_board(folder), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(said):
+        code = cli.main(["sweep", *where, "--resume"])
+    ray.shutdown()
+    return Small(folder, short, left, code, said.getvalue(), read_board(folder))
+
+
+def read_board(folder):
+    return json.loads((folder / "small" / "leaderboard.json").read_text())
 
 
 @pytest.mark.slow
-def test_a_small_sweep_of_the_demo_ends_with_a_voice_and_nested_runs(tmp_path):
-    done = run_sweep(tmp_path, *SMALL, "--name", "small")
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    folder = tmp_path / "small"
-    board = json.loads((folder / "leaderboard.json").read_text())
-    assert board["trials_finished"] == 2
+def test_a_sweep_whose_time_is_up_says_how_to_go_on_and_does(small):
+    assert "The time budget is used up." in small.short.stdout
+    assert f"--name small --storage {small.folder} --resume" in small.short.stdout
+    assert small.left["trials_finished"] == 0
+    assert small.code == 0, small.said
+    assert small.board["trials_finished"] == 2
+
+
+def test_a_small_sweep_of_the_demo_ends_with_a_voice_and_nested_runs(small):
+    folder, board = small.folder / "small", small.board
     assert {r["preset"] for r in board["leaderboard"]} == {"seed", "default"}
     assert voicepack.load(folder / "best" / "voice.pt").shape == (510, 1, 256)
     assert (folder / "best" / "voice_0.wav").is_file()
-    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in done.stdout
-    assert f"Held-out score: {board['nearest']['score']:.2f} nearest stock voice" in done.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in small.said
+    assert f"Held-out score: {board['nearest']['score']:.2f} nearest stock voice" in small.said
     best = next(row for row in board["leaderboard"] if row["trial"] == board["best"])
-    assert f"Test score, on 2 sentences that chose nothing: {board['nearest']['test_score']:.2f}" in done.stdout
-    assert f"{best['test_score']:.2f} best voice" in done.stdout
+    assert f"Test score, on 2 sentences that chose nothing: {board['nearest']['test_score']:.2f}" in small.said
+    assert f"{best['test_score']:.2f} best voice" in small.said
     assert "On 2 test sentences, which chose nothing" in (folder / "report.html").read_text()
     assert (folder / "job" / "job.json").is_file()
-    _check_runs(tmp_path, board)
-
-
-@pytest.mark.slow
-def test_a_sweep_whose_time_is_up_says_how_to_go_on_and_does(tmp_path):
-    short = run_sweep(tmp_path, *SMALL, "--name", "short", "--time-budget", "1")
-    assert short.returncode == 1, short.stdout + short.stderr[-2000:]
-    assert "The time budget is used up." in short.stdout
-    assert f"--name short --storage {tmp_path} --resume" in short.stdout
-    assert json.loads((tmp_path / "short" / "leaderboard.json").read_text())["trials_finished"] == 0
-    done = run_sweep(tmp_path, "--name", "short", "--resume")
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    board = json.loads((tmp_path / "short" / "leaderboard.json").read_text())
-    assert board["trials_finished"] == 2
-    assert {r["preset"] for r in board["leaderboard"]} == {"seed", "default"}
-    assert (tmp_path / "short" / "best" / "voice.pt").is_file()
+    _check_runs(small.folder, board)
 
 
 def _check_runs(folder, board):
@@ -186,7 +204,10 @@ def _check_runs(folder, board):
 
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("coconut")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    runs = {
+        run.data.tags.get("coconut.trial", run.info.run_name): run
+        for run in client.search_runs([experiment.experiment_id])
+    }
     assert set(runs) == {"small", "trial_000", "trial_001"}
     parent = runs.pop("small")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
@@ -194,13 +215,15 @@ def _check_runs(folder, board):
     assert "| rank | trial |" in parent.data.tags["mlflow.note.content"]
     assert "report.html" in [item.path for item in client.list_artifacts(parent.info.run_id)]
     best = runs[board["best"]]
-    assert [m.step for m in client.get_metric_history(best.info.run_id, "score")] == [0, 1, 2]
-    assert best.data.params["es.popsize"] == "4"
+    rows = [json.loads(line) for line in (folder / "small" / board["best"] / "steps.jsonl").read_text().splitlines()]
+    scored = [row["syntheses"] for row in rows if "score" in row]  # every second generation
+    assert [m.step for m in client.get_metric_history(best.info.run_id, "score")] == scored
+    assert parent.data.params["es.popsize"] == "4"
+    assert "es.popsize" not in best.data.params  # it was typed, and so is the parent's
     scores = {row["trial"]: row["test_score"] for row in board["leaderboard"]}
     assert {name: run.data.metrics["test_score"] for name, run in runs.items()} == scores
     assert parent.data.metrics["test_score"] == scores[board["best"]]
     assert parent.data.metrics["nearest_test_score"] == board["nearest"]["test_score"]
-    history = client.get_metric_history(parent.info.run_id, "sweep.best_score")
-    assert max(m.step for m in history) == sum(row["syntheses"] for row in board["leaderboard"])
+    assert [m.step for m in client.get_metric_history(parent.info.run_id, "best_score")] == [1, 2]  # trials
     files = {item.path for item in client.list_artifacts(best.info.run_id)}
     assert {"voice.pt", "voice_0.wav", "target_0.wav", "train.png", "config.json", "steps.jsonl"} <= files

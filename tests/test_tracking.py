@@ -60,7 +60,7 @@ def test_parent_children_params_curves_files_and_notes(store, tmp_path):
             f"s/{trial}", f"trial_{trial}", {"es.kind": "snes", "loss.mimi": None}, {"trial": str(trial)}, "s"
         )
         for generation in range(4):
-            tracker.log(f"s/{trial}", row(generation, 50.0 + generation))
+            tracker.log(f"s/{trial}", row(generation, 50.0 + generation), generation)
     tracker.files("s/0", tmp_path, ["voice_0.wav"], "audio")
     tracker.end("s/0", "FINISHED", {"stop": "overcooked"})
     tracker.end("s/1", "FAILED")
@@ -85,7 +85,7 @@ def test_a_new_process_finds_the_run_again_and_skips_what_is_logged(store, tmp_p
         tracker = Tracker(uri, tmp_path / "journal")
         tracker.begin("again", "again", {"seed": generations.start})  # another param would be an error
         for generation in generations:
-            tracker.log("again", row(generation))
+            tracker.log("again", row(generation), generation)
         tracker.end("again", "FINISHED")
         assert tracker.close(60) is None
     assert steps(uri, "again") == list(range(8))
@@ -98,7 +98,7 @@ def test_what_was_sent_but_not_marked_is_sent_again_without_effect(store, tmp_pa
     tracker = Tracker(uri, tmp_path / "journal")
     tracker.begin("twice", "twice", {"a": 1})
     for generation in range(3):
-        tracker.log("twice", row(generation))
+        tracker.log("twice", row(generation), generation)
     assert tracker.close(60) is None
     (tmp_path / "journal" / "sent").write_text("0")  # as if killed before the mark
     assert Tracker(uri, tmp_path / "journal").close(60) is None
@@ -113,7 +113,7 @@ def test_a_server_that_is_down_costs_nothing_and_gets_it_later(store, tmp_path):
     began = time.perf_counter()
     tracker.begin("late", "late", {})
     for generation in range(200):
-        tracker.log("late", row(generation))
+        tracker.log("late", row(generation), generation)
     assert time.perf_counter() - began < 1.0
     began = time.perf_counter()
     said = tracker.close(60)
@@ -130,7 +130,7 @@ def test_a_record_that_the_store_refuses_does_not_block_the_others(store, tmp_pa
     uri, _ = store
     tracker = Tracker(uri, tmp_path / "journal")
     tracker.begin("some", "some", {})
-    tracker.log("never begun", row(0))
+    tracker.log("never begun", row(0), 0)
     tracker.note("some", "text")
     assert "refused 1 records" in tracker.close(60)
     assert run_of(uri, "some").data.tags["mlflow.note.content"] == "text"
@@ -140,8 +140,8 @@ def test_a_line_cut_by_a_crash_is_dropped_and_the_journal_goes_on(tmp_path):
     whole = json.dumps({"op": "row", "key": "k", "step": 4, "row": {}, "time": 1})
     (tmp_path / "events.jsonl").write_text(whole + "\n" + whole[:20])
     tracker = Tracker(f"http://127.0.0.1:{free_port()}", tmp_path)
-    tracker.log("k", row(4))
-    tracker.log("k", row(5))
+    tracker.log("k", row(4), 4)
+    tracker.log("k", row(5), 5)
     assert [event["step"] for event in tracker._events] == [4, 5]
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [4, 5]
@@ -161,7 +161,7 @@ def test_rows_travel_together_and_nothing_else_does():
     assert _batch(rows, 100) == []
 
 
-@pytest.mark.parametrize(("status", "hopeless"), [(400, True), (404, True), (429, False), (500, False), (503, False)])
+@pytest.mark.parametrize(("status", "hopeless"), [(400, True), (404, False), (429, False), (500, False), (503, False)])
 def test_only_a_refusal_is_hopeless(status, hopeless):
     error = RuntimeError()
     error.get_http_status_code = lambda: status

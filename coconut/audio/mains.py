@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # its parts are loaded when they are first used: they take as long as a fifth of torch
 import torch
-from scipy.fft import next_fast_len, rfft
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import butter, resample_poly, sosfiltfilt
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -46,9 +44,9 @@ def highpass(wav: Tensor, cutoff: float = CUTOFF) -> Tensor:
     """
     size = wav.shape[-1]
     silence = SAMPLE_RATE // 10  # around it, in which the filter settles
-    sos = butter(3, cutoff, "highpass", fs=SAMPLE_RATE, output="sos")
+    sos = scipy.signal.butter(3, cutoff, "highpass", fs=SAMPLE_RATE, output="sos")
     level = wav.double() - wav.double().median(-1, keepdim=True).values
-    filtered = sosfiltfilt(sos, pad(level, (silence, silence)).numpy(), padtype=None)
+    filtered = scipy.signal.sosfiltfilt(sos, pad(level, (silence, silence)).numpy(), padtype=None)
     return torch.from_numpy(np.ascontiguousarray(filtered[..., silence : silence + size])).to(wav.dtype)
 
 
@@ -59,7 +57,7 @@ def cleaned(wav: Tensor) -> tuple[Tensor, Hum | None]:
     subtracted, which is a notch as narrow as the recording is long. It is taken for steady over all of it.
     """
     passed = highpass(wav)
-    x = resample_poly(passed.double().numpy(), 1, SAMPLE_RATE // RATE)
+    x = scipy.signal.resample_poly(passed.double().numpy(), 1, SAMPLE_RATE // RATE)
     weight, quiet = _quiet(x)
     hum = _find(x, weight, quiet)
     if hum is None:
@@ -85,17 +83,19 @@ def _fitted(waves: Doubles, x: Doubles, weight: Doubles) -> Doubles:
 
 def _quiet(x: Doubles) -> tuple[Doubles, float]:
     """([N] weights, the inverse of the power around each sample; that power in the quietest tenth)."""
-    power = uniform_filter1d(np.square(x), RATE // 10, mode="nearest").clip(0)
+    power = scipy.ndimage.uniform_filter1d(np.square(x), RATE // 10, mode="nearest").clip(0)
     low = float(np.quantile(power, 0.1))
     weight = 1 / np.maximum(power, low + 1e-9 * power.mean() + 1e-20)
-    weight = uniform_filter1d(weight, RATE // 20)
+    weight = scipy.ndimage.uniform_filter1d(weight, RATE // 20)
     weight[: RATE // 20] = weight[-RATE // 20 :] = 0  # where filters settle
     return weight, low
 
 
 def _find(x: Doubles, weight: Doubles, quiet: float) -> Hum | None:
-    size = next_fast_len(max(len(x), round(RATE / RESOLUTION)), real=True)
-    power = np.square(np.abs(rfft(weight * x, size)) / (weight.sum() + 1e-30)) * 2  # of a sine: amplitude^2 / 2
+    size = scipy.fft.next_fast_len(max(len(x), round(RATE / RESOLUTION)), real=True)
+    power = (
+        np.square(np.abs(scipy.fft.rfft(weight * x, size)) / (weight.sum() + 1e-30)) * 2
+    )  # of a sine: amplitude^2 / 2
     found = [hum for base in MAINS if (hum := _harmonics(power, RATE / size, base))]
     hum = max(found, key=lambda hum: hum.power, default=None)
     if hum is None or hum.power > STEADY * quiet or hum.power < FAINT * np.square(x).mean():

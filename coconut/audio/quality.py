@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # its parts are loaded when they are first used: they take as long as a fifth of torch
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.signal import welch
 from torch import Tensor
 
 from coconut.audio.files import Take
@@ -128,7 +128,7 @@ def _decibels(power: float, beside: float) -> float:
 
 def _bandwidth(x: Doubles) -> float:
     """Hz up to which the spectrum of x [N] is within HEARD dB of its strongest band of 200 Hz."""
-    hertz, power = welch(x, SAMPLE_RATE, nperseg=min(1024, len(x)))
+    hertz, power = scipy.signal.welch(x, SAMPLE_RATE, nperseg=min(1024, len(x)))
     level = 10 * np.log10(np.convolve(power, np.ones(9) / 9, "same") + 1e-20)
     return float(hertz[np.flatnonzero(level >= level.max() - HEARD)[-1]])
 

@@ -3,26 +3,32 @@
 Entries come from trials' outcomes; nothing here knows Ray or MLflow. A trial that was stopped
 early is not a bad one: it is ranked by its best held-out score like any other. Beside it stands
 the test score of the first few, on sentences that chose nothing: where it does not follow the
-held-out score, the search has overfitted to its judge.
+held-out score, the search has overfitted to its judge. Both scores have a standard error over their
+utterances, and so has every lead of one voice over another (errors.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from coconut import artifacts, strategy
 from coconut.config import FitConfig
 from coconut.job import Nearest
+from coconut.sweep.errors import gap, jackknife, verdicts
 
 Row = dict[str, Any]
-EARLY = ("patience", "overcooked", "asha")  # what ends a trial before its budget
+GUARD = ("patience", "overcooked")  # what ends a trial by itself before its budget
+EARLY = (*GUARD, "asha")
 COLUMNS = (
-    "rank", "trial", "preset", "kind", "space", "sigma", "popsize", "best_score", "gain", "test_score",
-    "best_generation", "best_syntheses", "generations", "stop", "syntheses", "audio_seconds", "seconds", "error",
+    "rank", "trial", "preset", "kind", "space", "sigma", "popsize", "best_score", "best_error", "gain", "gain_error",
+    "test_score", "test_error", "best_generation", "best_syntheses", "generations", "stop", "syntheses",
+    "audio_seconds", "seconds", "error",
 )  # fmt: skip
 
 
@@ -30,7 +36,8 @@ COLUMNS = (
 class Entry:
     """One trial: its settings and what they came to. `best_score` is None when it never scored.
 
-    `test_score` is None where the test was not heard: only the first of a ranking are.
+    `test_score` is None where the test was not heard: only the first of a ranking are. `test_left_out` are the
+    test scores with each utterance in turn left out.
     """
 
     trial: str
@@ -42,6 +49,42 @@ class Entry:
     rows: list[Row] = field(repr=False)
     error: str | None = None
     test_score: float | None = None
+    test_left_out: Sequence[float] = ()
+
+    @property
+    def words(self) -> str:
+        """Which trial and what it is, such as `005 snes pca sigma .37 popsize 20`."""
+        es, said = self.config.es, [self.trial.removeprefix("trial_"), self.preset, self.config.es.kind]
+        said.append(self.config.space.kind)
+        if strategy.KINDS[es.kind].needs_gradient:
+            said.append(f"learning rate {_short(es.learning_rate)}")
+        else:
+            said.append(f"sigma {_short(es.sigma)} popsize {es.candidates}")
+        return " ".join(word for word in said if word)
+
+    @cached_property
+    def left_out(self) -> dict[str, list[float]]:
+        """Held-out scores of "voice" and "nearest" with each utterance in turn left out; empty without a voice."""
+        return artifacts.read_left_out(self.folder) if self.voice else {}
+
+    @property
+    def best_error(self) -> float | None:
+        return jackknife(self.left_out.get("voice", ()))
+
+    @property
+    def test_error(self) -> float | None:
+        return jackknife(self.test_left_out)
+
+    @property
+    def gain_error(self) -> float | None:
+        """Of the lead over the nearest stock voice, on the same utterances."""
+        lead = gap(0.0, 0.0, self.left_out.get("voice", ()), self.left_out.get("nearest", ()))
+        return lead.error if lead else None
+
+    @property
+    def scored(self) -> list[Row]:
+        """The generations whose mean was scored."""
+        return [row for row in self.rows if "score" in row]
 
     @property
     def last(self) -> Row:
@@ -72,10 +115,13 @@ class Entry:
             "kind": self.config.es.kind,
             "space": self.config.space.kind,
             "sigma": self.config.es.sigma,
-            "popsize": self.config.es.popsize,
+            "popsize": self.config.es.candidates,
             "best_score": score,
+            "best_error": self.best_error,
             "gain": None if score is None else score - nearest.score,
+            "gain_error": self.gain_error,
             "test_score": self.test_score,
+            "test_error": self.test_error,
             "best_generation": last.get("best_generation"),
             "best_syntheses": self.best_syntheses,
             "generations": last.get("generation"),
@@ -98,11 +144,27 @@ class Board:
     wall_seconds: float
     nearest_test: float | None = None  # the nearest stock voice's test score
     tested: int = 0  # sentences of the test; 0: recordings were too few for one
+    nearest_left_out: Sequence[float] = ()  # the nearest stock voice's test scores with each utterance left out
+    sentences: Sequence[str] = ()  # texts of the held-out utterances
 
     @property
     def best(self) -> Entry | None:
         """The first of the ranking that has a voice to show."""
         return next((entry for entry in self.entries if entry.voice), None)
+
+    @property
+    def nearest_error(self) -> float | None:
+        """Of the nearest stock voice's held-out score."""
+        return jackknife(self.best.left_out.get("nearest", ())) if self.best else None
+
+    @property
+    def nearest_test_error(self) -> float | None:
+        return jackknife(self.nearest_left_out)
+
+    @property
+    def second(self) -> Entry | None:
+        """The first after the best that has a voice."""
+        return next((entry for entry in self.entries if entry.voice and entry is not self.best), None)
 
     @property
     def finished(self) -> int:
@@ -112,19 +174,32 @@ class Board:
         ranks = iter(range(1, len(self.entries) + 1))
         return [entry.record(next(ranks) if rankable(entry) else None, self.nearest) for entry in self.entries]
 
+    def stopped(self, *reasons: str) -> list[Entry]:
+        """Finished trials that ended for one of these reasons."""
+        return [entry for entry in self.entries if entry.status == "finished" and entry.rows and entry.stop in reasons]
+
     def ledger(self) -> dict[str, float]:
-        """What the sweep cost, and what early stops saved of its budget, in syntheses."""
+        """What the sweep cost, and what early stops, by ASHA and by the trials' own guard, saved of its budget."""
         spent = {name: sum(e.last.get(name, 0.0) for e in self.entries) for name in ("syntheses", "audio_seconds")}
-        done = [entry for entry in self.entries if entry.status == "finished" and entry.rows]
-        stopped = [entry for entry in done if entry.stop in EARLY]
-        saved = sum((entry.config.budget or 0) - entry.last["syntheses"] for entry in stopped)
+        asha, guard = _unspent(self.stopped("asha")), _unspent(self.stopped(*GUARD))
         trial_seconds = sum(entry.last.get("seconds", 0.0) for entry in self.entries)
         return {
             **spent,
             "trial_seconds": trial_seconds,
             "seconds": self.wall_seconds,
-            "syntheses_saved": max(0.0, saved),
+            "syntheses_saved": asha + guard,
+            "syntheses_saved_by_asha": asha,
+            "syntheses_saved_by_guard": guard,
         }
+
+
+def _unspent(entries: Sequence[Entry]) -> float:
+    return sum(max(0.0, (entry.config.budget or 0) - entry.last["syntheses"]) for entry in entries)
+
+
+def _short(value: float) -> str:
+    """Two digits, without a leading nought."""
+    return f"{value:.2g}".removeprefix("0") if value else "0"
 
 
 def rankable(entry: Entry) -> bool:
@@ -149,30 +224,33 @@ def table(board: Board) -> Table:
         box=None,
         padding=(0, 1, 0, 0),
     )
-    for name in ("#", "trial", "kind", "space", "sigma", "pop", "best", "gain", "test", "at", "stop", "sec"):
+    for name in ("#", "trial", "kind", "space", "sigma", "best", "±", "gain", "test", "±", "at", "stop"):
         text = name in ("trial", "kind", "space", "stop")
         shown.add_column(name, justify="left" if text else "right", no_wrap=True)
     for record in board.records():
         trial = record["trial"].removeprefix("trial_") + (f" {record['preset']}" if record["preset"] else "")
         shown.add_row(
             _cell(record["rank"], ".0f"), trial, record["kind"], record["space"], _cell(record["sigma"], ".3g"),
-            str(record["popsize"]), _cell(record["best_score"], ".2f"), _cell(record["gain"], "+.2f"),
-            _cell(record["test_score"], ".2f"), _cell(record["best_syntheses"], ".0f"), record["stop"],
-            _cell(record["seconds"], ".0f"),
+            _cell(record["best_score"], ".2f"), _cell(record["best_error"], ".1f"), _cell(record["gain"], "+.2f"),
+            _cell(record["test_score"], ".2f"), _cell(record["test_error"], ".1f"),
+            _cell(record["best_syntheses"], ".0f"), record["stop"],
         )  # fmt: skip
     return shown
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else format(round(value, 6) + 0.0, form)
+def _cell(value: float | None, form: str, error: float | None = None) -> str:
+    said = "-" if value is None else format(round(value, 6) + 0.0, form)
+    return said if value is None or error is None else f"{said} ± {error:.2f}"
 
 
 def markdown(board: Board) -> str:
     """The top of the leaderboard, for a note."""
     lines = [f"{board.finished} of {board.asked} trials finished; nearest stock voice {board.nearest.name} "]
     lines[0] += f"({board.nearest.score:.2f}).\n"
+    lines += [f"{verdict}\n" for verdict in verdicts(board)]
     lines += ["| rank | trial | kind | space | best | gain | test | stop |", "|---|---|---|---|---|---|---|---|"]
     for r in board.records()[:10]:
-        numbers = f"{_cell(r['best_score'], '.2f')} | {_cell(r['gain'], '+.2f')} | {_cell(r['test_score'], '.2f')}"
+        held, gain = _cell(r["best_score"], ".2f", r["best_error"]), _cell(r["gain"], "+.2f", r["gain_error"])
+        numbers = f"{held} | {gain} | {_cell(r['test_score'], '.2f', r['test_error'])}"
         lines.append(f"| {r['rank'] or '-'} | {r['trial']} | {r['kind']} | {r['space']} | {numbers} | {r['stop']} |")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """`coconut sweep`: its options, and what they come to before anything is spent.
 
-Exit codes: 0 all went well, 1 no trial finished, 2 bad input, 130 interrupted.
+Exit codes: 0 all went well, 1 no trial finished or something broke, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def sweep_command(args: argparse.Namespace) -> int:
 
 def start(args: argparse.Namespace) -> int:
     """A new sweep: check all that can be checked, make the job, run."""
-    from coconut.sweep import ray, run
+    from coconut.sweep.cluster import Session
     from coconut.sweep.plan import Record
-    from coconut.sweep.tracking import Tracker
+    from coconut.sweep.tracking import Tracker, bare
 
     plan, config = make_plan(args)
     fixed = {name: value for name, value in overrides(args).items() if name.startswith(SEARCHED)}
@@ -75,24 +75,29 @@ def start(args: argparse.Namespace) -> int:
     if plan.home.exists():
         raise InputError(f"{plan.home} exists already; choose another --name, or add --resume to go on with it.")
     if args.dry_run:
-        run.describe(plan, config, fixed, uri)
+        from coconut.sweep import run
+
+        run.describe(plan, config, fixed, bare(uri))
         return 0
-    run.console.print(f"{plan.name}: {config.data} on {config.model}; which stock voice is nearest?")
-    job = run.prepare(plan, config, args.address)
-    for note in job.notes:
-        run.console.print(note, style="dim")
-    assert job.nearest is not None
-    run.console.print(f"{job.nearest.name}, with a held-out score of {job.nearest.score:.2f}. Now the trials.")
-    ray.connect(plan, args.address)
-    record = Record(plan, uuid.uuid4().hex[:12], uri, fixed)
-    record.save()
-    return run.carry_out(record, job, again=False, budget=args.time_budget)
+    Tracker.preflight(uri)
+    with Session(plan, args.address) as session:  # Ray starts while the rest is imported and the job made
+        from coconut.sweep import run, storage
+
+        run.console.print(f"{plan.name}: {config.data} on {config.model}; which stock voice is nearest?", markup=False)
+        job = run.prepare(plan, config, session, args.address)
+        for note in job.notes:
+            run.console.print(note, style="dim", markup=False)
+        assert job.nearest is not None
+        run.console.print(f"{job.nearest.name}, with a held-out score of {job.nearest.score:.2f}. Now the trials.")
+        record = Record(plan, uuid.uuid4().hex[:12], bare(uri), fixed)
+        storage.save_record(record)
+        return run.carry_out(record, job, uri, session, again=False, budget=args.time_budget)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Go on with a sweep, whatever ended it."""
-    from coconut.sweep import ray, run, storage
-    from coconut.sweep.plan import Record
+    from coconut.sweep import storage
+    from coconut.sweep.cluster import Session
     from coconut.sweep.tracking import Tracker
 
     if not args.name:
@@ -100,12 +105,21 @@ def resume(args: argparse.Namespace) -> int:
     given = {name for name, value in vars(args).items() if value and not name.startswith("config:")} - KEEP
     if extra := sorted(given | set(overrides(args))):
         raise InputError(f"--resume keeps the settings of the sweep; leave {', '.join(extra)} away.")
-    record = Record.load(local_root(args.storage) / args.name)
-    record.tracking_uri = absolute_uri(args.tracking_uri or record.tracking_uri)
-    Tracker.check(record.tracking_uri)
-    job = storage.load_job(record.plan)
-    ray.connect(record.plan, args.address)
-    return run.carry_out(record, job, again=True, budget=args.time_budget)
+    record = storage.load_record(args.storage or "", local_root(args.storage) / args.name)
+    uri = absolute_uri(args.tracking_uri or record.tracking_uri)
+    try:
+        Tracker.preflight(uri)
+    except InputError as error:  # trials are worth more: what MLflow does not take waits in the journal
+        print(f"coconut: {error} The sweep goes on without it.", file=sys.stderr)
+    if record.finished:
+        from coconut.sweep import run
+
+        return run.tell_again(record, storage.load_job(record.plan), uri)
+    with Session(record.plan, args.address) as session:
+        from coconut.sweep import run
+
+        job = storage.load_job(record.plan)
+        return run.carry_out(record, job, uri, session, again=True, budget=args.time_budget)
 
 
 def make_plan(args: argparse.Namespace) -> tuple[Any, FitConfig]:
@@ -142,11 +156,11 @@ def devices(args: argparse.Namespace, config: FitConfig) -> tuple[str, float]:
 
     there = 0.0
     if args.address and args.gpus_per_trial is None and config.device == "auto":
-        from coconut.sweep import ray, run
+        from coconut.sweep.cluster import cluster_gpus
 
-        there = ray.cluster_gpus(args.address)
+        there = cluster_gpus(args.address)
         if not there:
-            run.console.print("The cluster has no GPU now, so trials run on CPUs; --gpus-per-trial asks for one.")
+            print("The cluster has no GPU now, so trials run on CPUs; --gpus-per-trial asks for one.")
     return settle_devices(config.device, args.gpus_per_trial, torch.cuda.device_count(), args.address, there)
 
 

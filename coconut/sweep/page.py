@@ -1,8 +1,7 @@
-"""The page of a sweep: one HTML file that holds its curves, leaderboard, players and settings."""
+"""The page of a sweep: one HTML file to listen through, with the leaderboard, the curves and what mattered."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -13,37 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import plotly
-import soundfile
 from jinja2 import Environment
-from plotly import graph_objects
+from markupsafe import Markup
 
-from coconut import audio
 from coconut.config import flatten
 from coconut.files import write_text
+from coconut.sweep import charts
 from coconut.sweep.board import COLUMNS, Board, Entry, markdown
+from coconut.sweep.clips import WHO, Clips
+from coconut.sweep.errors import verdicts
+from coconut.sweep.matters import matters
+from coconut.sweep.stops import falls, risks
 
-TEXTS = 2  # held-out texts on the page
-PLAYED = 12  # trials with players on the page
-STOPS = {  # marker and meaning of each end of a curve
-    "budget": ("circle", "used its budget"),
-    "generations": ("circle-open", "used all its generations"),
-    "patience": ("square", "no new best for a while"),
-    "overcooked": ("diamond", "past its peak, rolled back to it"),
-    "asha": ("triangle-down", "stopped early by ASHA"),
-    "": ("x-thin-open", "cut short"),
-}
+COMPARED = 40  # trials whose settings stand side by side
+FALLEN = 12  # trials past their peak that are drawn
 
 
 def write(board: Board, folder: Path) -> list[Path]:
     """leaderboard.json, leaderboard.csv, leaderboard.md and report.html into `folder`."""
     best = board.best
+    nearest = {"test_score": board.nearest_test, "test_error": board.nearest_test_error}
     data = {
         "name": board.name,
         "trials_asked": board.asked,
         "trials_finished": board.finished,
-        "nearest": asdict(board.nearest) | {"test_score": board.nearest_test},
+        "nearest": asdict(board.nearest) | nearest,
         "tested": board.tested,
         "best": best.trial if best else None,
+        "verdicts": verdicts(board),
         "ledger": board.ledger(),
         "leaderboard": board.records(),
     }
@@ -60,88 +56,64 @@ def write(board: Board, folder: Path) -> list[Path]:
 
 
 def page(board: Board) -> str:
-    """The HTML, with nothing left to load from anywhere."""
-    template = resources.files("coconut").joinpath("sweep/templates/report.html").read_text(encoding="utf-8")
-    voiced = [entry for entry in board.entries if entry.voice]
+    """The HTML, with nothing left to load from anywhere but recordings of the later voices, which it links."""
+    clips, found, fallen = Clips(board), matters(board.entries), falls(board.entries)
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     return (
         Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
+        .from_string(_template("report.html"))
         .render(
             board=board,
             best=board.best,
-            records=board.records(),
+            verdicts=verdicts(board),
             ledger=board.ledger(),
-            figure=curves(board).to_json().replace("</", "<\\/"),
-            plotly=script.read_text(encoding="utf-8"),
-            players=_players(voiced[:PLAYED]),
-            unplayed=max(0, len(voiced) - PLAYED),
-            settings=_settings(board.entries),
+            risks=risks(board),
+            rows=list(zip(board.entries, board.records(), strict=True)),
+            clips=clips,
+            sound=_script(_sound(board, clips)),
+            colour=charts.colour,
+            meanings=charts.meanings(board),
+            figure=_script(json.loads(charts.curves(board).to_json())),
+            found=found,
+            slices=charts.slices(found),
+            parallel=_script(json.loads(charts.parallel(found).to_json()) if found.shares else None),
+            falls=fallen[:FALLEN],
+            fallen=charts.fallen,
+            more_falls=max(0, len(fallen) - FALLEN),
+            settings=_settings(board.entries[:COMPARED]),
+            style=Markup(_template("report.css")),
+            scripts=[Markup(_template(name)) for name in ("listen.js", "table.js", "blind.js", "charts.js")],
+            plotly=Markup(script.read_text(encoding="utf-8")),
         )
     )
 
 
-def curves(board: Board) -> graph_objects.Figure:
-    """Held-out score of every trial against syntheses; a marker where it ended says why."""
-    figure = graph_objects.Figure()
-    for place, entry in enumerate(board.entries):
-        points = [(row["syntheses"], row["score"]) for row in entry.rows if "score" in row]
-        if points:
-            _curve(figure, entry, points, first=place == 0)
-    for symbol, label in STOPS.values():
-        if any(STOPS.get(e.stop, STOPS[""]) == (symbol, label) for e in board.entries if e.rows):
-            marker = {"symbol": symbol, "size": 9, "color": "#888", "line": {"width": 2, "color": "#888"}}
-            figure.add_scatter(x=[None], y=[None], mode="markers", name=label, marker=marker)
-    nearest = f"nearest stock voice, {board.nearest.name}: {board.nearest.score:.2f}"
-    figure.add_hline(board.nearest.score, line={"dash": "dot", "color": "#888", "width": 1}, annotation_text=nearest)
-    figure.update_layout(
-        template="plotly_white",
-        height=460,
-        margin={"l": 55, "r": 20, "t": 20, "b": 45},
-        xaxis={"title": "syntheses (candidates x utterances)", "tickformat": "d", "rangemode": "tozero"},
-        yaxis_title="held-out score (0 to 100)",
-        legend={"font": {"size": 11}},
-    )
-    return figure
+def _template(name: str) -> str:
+    return resources.files("coconut").joinpath("sweep/templates", name).read_text(encoding="utf-8")
 
 
-def _curve(figure: graph_objects.Figure, entry: Entry, points: list[tuple[float, float]], first: bool) -> None:
-    x, y = zip(*points, strict=True)
-    name = f"{entry.trial.removeprefix('trial_')} {entry.config.es.kind} {entry.config.space.kind}"
-    symbol, label = STOPS.get(entry.stop, STOPS[""])
-    sizes = [0] * (len(x) - 1) + [10]
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines+markers",
-        name=name + (f" ({entry.preset})" if entry.preset else ""),
-        line={"width": 3 if first else 1.5},
-        marker={"symbol": symbol, "size": sizes, "opacity": 1, "line": {"width": [0] * (len(x) - 1) + [2]}},
-        hovertemplate="%{x} syntheses: %{y:.2f}<extra>" + f"{name}<br>ended: {label}</extra>",
-    )
+def _script(value: Any) -> Markup:
+    """A value as JSON that may stand within a <script>."""
+    return Markup(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
 
 
-def _players(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Per held-out text: the target, the voice the best trial began with, the best of each trial."""
-    texts = []
-    for index in range(TEXTS):
-        clips = []
-        if entries:
-            clips += [("target", entries[0].folder / f"target_{index}.wav")]
-            clips += [(f"start of {entries[0].trial}", entries[0].folder / f"start_{index}.wav")]
-        clips += [(f"{entry.trial}, {entry.best_score:.1f}", entry.folder / f"voice_{index}.wav") for entry in entries]
-        made = [{"label": label, "source": clip(path)} for label, path in clips if path.is_file()]
-        if made:
-            texts.append({"number": index + 1, "clips": made})
-    return texts
-
-
-def clip(path: Path) -> str:
-    """A recording as a data URI: trimmed, at the level of every other clip, Ogg Vorbis."""
-    wav = audio.trim(audio.load(path)).clamp(-1, 1)
-    packed = io.BytesIO()
-    soundfile.write(packed, wav.numpy(), audio.SAMPLE_RATE, format="OGG", subtype="VORBIS")
-    return "data:audio/ogg;base64," + base64.b64encode(packed.getvalue()).decode()
+def _sound(board: Board, clips: Clips) -> dict[str, Any]:
+    """What the page's player knows. A browser only plays softer than recorded: the faintest clip sets the volume."""
+    loudest = max([1.0, *(source["gain"] for source in clips.sources)])
+    return {
+        "sweep": board.name,
+        "sentences": [*board.sentences[: clips.sentences], *[""] * (clips.sentences - len(board.sentences))],
+        "clips": [{"src": source["src"], "volume": round(source["gain"] / loudest, 4)} for source in clips.sources],
+        "who": WHO,
+        "target": clips.target,
+        "nearest": clips.nearest,
+        "nearest_name": board.nearest.name,
+        "voices": [
+            {"trial": entry.trial, "words": entry.words, **clips.of[entry.trial]}
+            for entry in board.entries
+            if entry.trial in clips.of
+        ],
+    }
 
 
 def _settings(entries: Sequence[Entry]) -> dict[str, Any]:

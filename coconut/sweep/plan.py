@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coconut.config import FitConfig, InputError, from_dict
 from coconut.files import write_text
-from coconut.job import Job
+
+if TYPE_CHECKING:
+    from coconut.job import Job
 
 METRIC = "best_score"  # best so far: monotone, so that the last report of a trial is its best
 GPU_SHARE = 0.25  # of a GPU, for a trial that nobody gave a share
@@ -102,10 +104,11 @@ class Monitor(Protocol):
 
 @dataclass
 class Record:
-    """sweep.json: all that --resume needs beside the job.
+    """sweep.json: all that --resume needs beside the job and Tune's state.
 
-    id: of the sweep's run in MLflow; fixed: the searchable settings that were typed; tests: test
-    scores by trial name, and of "nearest".
+    id: of the sweep's run in MLflow; tracking_uri: without a password; fixed: the searchable settings that were
+    typed; tests: test scores by trial name, and of "nearest"; left_out: the same with each utterance in turn left
+    out; endings: how each trial ended, once all have.
     """
 
     plan: Plan
@@ -114,6 +117,13 @@ class Record:
     fixed: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     tests: dict[str, float] = field(default_factory=dict)
+    endings: list[Row] = field(default_factory=list)
+    left_out: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to run: all trials came to an end of their own, and none failed."""
+        return len(self.endings) >= self.plan.trials and all(end["status"] == "finished" for end in self.endings)
 
     def save(self) -> Path:
         return write_text(self.plan.home / FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The only file that knows Ray: trials on shares of machines, their search, and their resumption.
+"""The only file that knows Tune: trials on shares of machines, their search, and their resumption.
 
 Every trial reports each scored generation with `best_score`; it is the last report that a
 searcher sees, and an overcooked fit ends below its peak. A fit that is over stops itself, and
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.update(
     {
-        "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # steps.jsonl and MLflow hold it all
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a refused trial reports no metric
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the last words and error.txt of the trial say it
         "TUNE_GLOBAL_CHECKPOINT_S": "5",
         **os.environ,
     }
@@ -28,32 +28,33 @@ os.environ.update(
 
 import ray
 from ray import tune
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from coconut import artifacts, build
-from coconut.config import FitConfig, InputError
-from coconut.quiet import quiet
-from coconut.sweep import storage
-from coconut.sweep.interrupt import interruptible
+from coconut.config import FitConfig
+from coconut.sweep import snapshots, storage
+from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket
-from coconut.sweep.search import Search
 from coconut.sweep.worker import ASHA, Worker, finish, pin, rows
 from coconut.trial import Wire
+
+if TYPE_CHECKING:  # a worker needs no Optuna
+    from coconut.sweep.search import Search
 
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
 KEPT = 3  # checkpoints of a trial: a snapshot may name one that is not the newest
 GRACE = 1 / 3  # share of the budget before ASHA may stop a trial
 REDUCTION = 2  # ASHA keeps the better half at each rung
-STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
 OURS = ("number", "preset")  # of a suggestion, beside its settings
 log = logging.getLogger(__name__)
+DEFAULT_ENV_VARS.clear()  # one of PyTorch Lightning's, for which trials could not take processes that Ray has ready
 
 
 class Trainable(tune.Trainable):
-    """Tune's view of a Worker. A trial that is refused ends without retries."""
+    """Tune's view of a Worker. A trial that is refused ends at once, and so does one that fails of itself."""
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None, wire: Wire = build.wire) -> None:
         assert plan is not None
@@ -62,6 +63,8 @@ class Trainable(tune.Trainable):
         self.begin = lambda config: Worker(plan, _ticket(self.trial_id, config), wire)
 
     def step(self) -> Row:
+        if self.worker.failure:  # as the report before said, so that the driver does not try again
+            raise self.worker.failure
         return self.worker.report()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -125,8 +128,9 @@ class TuneSearch(Searcher):
 class _Watch:
     """What the sweep that this process drives tells, and its trials once it is over."""
 
-    def __init__(self, monitors: Sequence[Monitor] = ()) -> None:
-        self.monitors, self.trials, self.begun = list(monitors), list[RayTrial](), False
+    def __init__(self, monitors: Sequence[Monitor] = (), cut: Cut | None = None) -> None:
+        self.monitors, self.cut = list(monitors), cut
+        self.trials, self.begun = list[RayTrial](), set[str]()
 
     def tell(self, event: str, *args: Any) -> None:
         for monitor in self.monitors:
@@ -140,9 +144,9 @@ _watch = _Watch()  # Tune pickles its callbacks, so that they cannot hold what w
 
 
 @contextmanager
-def _watching(monitors: Sequence[Monitor]) -> Iterator[_Watch]:
+def _watching(monitors: Sequence[Monitor], cut: Cut) -> Iterator[_Watch]:
     global _watch
-    _watch = _Watch(monitors)
+    _watch = _Watch(monitors, cut)
     try:
         yield _watch
     finally:
@@ -150,13 +154,23 @@ def _watching(monitors: Sequence[Monitor]) -> Iterator[_Watch]:
 
 
 class Bridge(tune.Callback):
-    """Hands Tune's events to what watches this process."""
+    """Hands Tune's events to what watches this process.
+
+    What a fit raises is not tried again, for it would raise it again; a process that died is, and a checkpoint that
+    the storage did not take.
+    """
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        if _watch.cut:
+            _watch.cut.follow()
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         _watch.tell("tick")
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        _watch.begun = True
+        if trial.trial_id not in _watch.begun:  # what failed in an earlier life does not count in this one
+            trial.max_failures = trial.run_metadata.num_failures + RETRIES
+        _watch.begun.add(trial.trial_id)
         _watch.tell("began", _ticket(trial.trial_id, trial.config))
 
     def on_trial_result(
@@ -164,6 +178,8 @@ class Bridge(tune.Callback):
     ) -> None:
         if METRIC in result:
             _watch.tell("reported", _ticket(trial.trial_id, trial.config), result["row"])
+        elif result.get("failing"):
+            trial.max_failures = 0
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         _watch.tell("ended", _ticket(trial.trial_id, trial.config), _why_failed(trial))
@@ -172,72 +188,6 @@ class Bridge(tune.Callback):
 
     def on_experiment_end(self, trials: list[RayTrial], **info: Any) -> None:
         _watch.trials = trials
-
-
-def connect(plan: Plan, address: str | None = None) -> None:
-    """Start Ray on this machine, or join a cluster. InputError when a trial could never be placed."""
-    quiet()
-    mine = not ray.is_initialized()
-    if mine and address:
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            raise InputError(f"No Ray cluster at {address}; start one with ray up, or leave --address away.") from error
-    if address:
-        return
-    if mine:  # workers find the package where this process found it
-        package = str(Path(__file__).resolve().parents[2])
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-        ray.init("local", **options, log_to_driver=False, logging_level=logging.ERROR)
-    for name, wanted in (("CPU", plan.cpus), ("GPU", plan.gpus)):
-        there = ray.cluster_resources().get(name, 0)
-        if wanted > there:
-            if mine:
-                ray.shutdown()
-            raise InputError(f"A trial asks for {wanted:g} {name}s and this machine has {there:g}; ask for less.")
-
-
-def cluster_gpus(address: str) -> float:
-    """GPUs of the cluster as it is now; nodes that it may start later are not known."""
-    connect(Plan("", "", ""), address)
-    return float(ray.cluster_resources().get("GPU", 0))
-
-
-def check_nodes(plan: Plan, folders: Sequence[str]) -> None:
-    """Raise InputError for a node that could run trials and lacks one of `folders`."""
-
-    def lacking() -> list[str]:
-        return [folder for folder in folders if not Path(folder).is_dir()]
-
-    for node in ray.nodes():
-        has = node["Resources"]
-        if not (folders and node["Alive"] and has.get("CPU", 0) >= plan.cpus and has.get("GPU", 0) >= plan.gpus):
-            continue
-        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        if missing := ray.get(ray.remote(lacking).options(num_cpus=0, scheduling_strategy=there).remote()):
-            raise InputError(
-                f"The node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) has no folder {missing[0]}; put it "
-                "there, or where all nodes see it under that name."
-            )
-
-
-def remotely(plan: Plan, task: Callable[[], Any]) -> Any:
-    """The result of a function, run where a trial would run. InputError comes through as such.
-
-    Its process ends with it, so that no GPU is held any more.
-    """
-
-    def call() -> Any:
-        pin(plan)
-        return task()
-
-    try:
-        return ray.get(ray.remote(max_calls=1)(call).options(num_cpus=plan.cpus, num_gpus=plan.gpus).remote())
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise InputError(str(error.cause)) from error
-        raise
 
 
 def scheduler(plan: Plan, base: FitConfig) -> TrialScheduler | None:
@@ -259,30 +209,48 @@ def run(
     wire: Wire = build.wire,
     budget: float | None = None,
 ) -> tuple[list[Outcome], str]:
-    """Run the sweep, or go on with the one in its folder (`again`). `connect` comes first, and the job lies there.
+    """Run the sweep, or go on with the one in its folder (`again`). Ray is there, and the job lies there.
 
     `budget` in seconds ends the sweep as Ctrl-C does: what it cuts off can be resumed. Returns the
-    outcomes by trial number, and how it ended: "complete", "interrupted" or "budget".
+    outcomes by trial number, and how it ended: "complete", "interrupted", "budget", or else a sentence
+    about what broke it off. Raises InputError where its state is damaged, KeyboardInterrupt when a second
+    Ctrl-C or one before the first trial leaves no time for outcomes.
     """
     trainable = tune.with_parameters(Trainable, plan=plan, wire=wire)
     trainable = tune.with_resources(trainable, {"cpu": plan.cpus, "gpu": plan.gpus})
     tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search)
-    with _watching(watchers) as watch, interruptible(budget) as out_of_time:
+    broken = ""
+    with interruptible(budget) as cut, _watching([*watchers, snapshots.Keeper(plan)], cut) as watch:
         try:
             tuner.fit()
         except KeyboardInterrupt:  # before Tune listens, or a second one
             if watch.begun:
                 raise
+        except Exception as error:
+            log.debug("Tune broke off", exc_info=True)
+            broken = f"The sweep broke off ({_reason(error)})."
+    snapshots.keep(plan)
     trials = sorted(watch.trials, key=lambda trial: trial.config["number"])
-    done = len(trials) >= plan.trials and all(_over(trial) for trial in trials)
-    how = "complete" if done else "budget" if out_of_time.is_set() else "interrupted"
-    if how != "interrupted":
+    how = broken or _ending(plan, trials, cut)
+    if how not in ("interrupted", broken):
         _finish_all(plan, trials, wire)
     return [_outcome(plan, trial) for trial in trials], how
 
 
+def _ending(plan: Plan, trials: Sequence[RayTrial], cut: Cut) -> str:
+    over = sum(_over(trial) for trial in trials)
+    if over >= plan.trials and over == len(trials):
+        return "complete"
+    if cut.late:
+        return "budget"
+    if cut.asked:
+        return "interrupted"
+    return f"The sweep ended after {over} of its {plan.trials} trials, and nobody stopped it."
+
+
 def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
-    """The sweep as its last snapshot has it; None when it was ended before it made one."""
+    """The sweep as its last whole snapshot has it; None when it was ended before it made one."""
+    snapshots.mend(plan)
     if not tune.Tuner.can_restore(plan.folder) or not storage.snapshots(plan):
         return None
     return tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
@@ -313,7 +281,7 @@ def _finish_all(plan: Plan, trials: Sequence[RayTrial], wire: Wire) -> None:
         try:
             ray.get(result)
         except ray.exceptions.RayError as error:
-            log.warning("%s left no voice: %s", ticket.name, str(error).strip().splitlines()[-1])
+            log.warning("%s left no voice: %s", ticket.name, _reason(error))
 
 
 def _outcome(plan: Plan, trial: RayTrial) -> Outcome:
@@ -321,8 +289,11 @@ def _outcome(plan: Plan, trial: RayTrial) -> Outcome:
     ticket, error = _ticket(trial.trial_id, trial.config), _why_failed(trial)
     found = rows(plan, ticket)
     if found is None and trial.checkpoint:
-        with trial.checkpoint.as_directory() as path:
-            found = artifacts.read_rows(Path(path))
+        try:
+            with trial.checkpoint.as_directory() as path:
+                found = artifacts.read_rows(Path(path))
+        except OSError as problem:
+            log.warning("%s: its checkpoint cannot be read: %s", ticket.name, problem)
     status = "failed" if error else "finished" if _over(trial) else "unfinished"
     stop = ((trial.last_result or {}).get("stop") or ASHA) if status == "finished" else ""
     return Outcome(ticket, status, stop, error, found or [], plan.home / ticket.name)
@@ -339,12 +310,29 @@ def _dirname(trial: RayTrial) -> str:
 
 def _why_failed(trial: RayTrial) -> str | None:
     """One line about why a trial failed, or None."""
-    if refused := (trial.last_result or {}).get("refused"):
+    result = trial.last_result or {}
+    if refused := result.get("refused"):
         return str(refused)
     if trial.status != "ERROR":
         return None
-    lines = str(trial.get_error() or "").strip().splitlines()
-    return lines[-1].strip() if lines else "its process died."
+    if failing := result.get("failing"):
+        return str(failing)
+    try:
+        error = trial.get_pickled_error()
+    except Exception:  # a full disk cuts this file too
+        return "It failed, and why could not be written; is the disk full?"
+    if error is None or isinstance(error, ray.exceptions.RayActorError):
+        return (
+            f"Its process died {trial.run_metadata.num_failures} times, most often for want of memory; fewer trials "
+            "at once (--concurrent) or a smaller --es.popsize need less."
+        )
+    return _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an error, which names what happened."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _over(trial: RayTrial) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from torch import Tensor
@@ -17,29 +20,34 @@ from coconut import job as jobs
 from coconut.config import FitConfig, flatten, from_dict
 from coconut.job import Job
 from coconut.sweep import board as boards
-from coconut.sweep import page, ray, storage
+from coconut.sweep import cluster, page, ray, storage
 from coconut.sweep.board import Board, Entry
-from coconut.sweep.plan import Outcome, Plan, Record
+from coconut.sweep.cluster import Session
+from coconut.sweep.errors import verdicts
+from coconut.sweep.plan import Outcome, Plan, Record, Ticket
 from coconut.sweep.runs import Runs, artifacts_in
 from coconut.sweep.screen import Screen
 from coconut.sweep.search import Search
 from coconut.sweep.tracking import Tracker
+from coconut.sweep.worker import rows
 
 HEARD = 5  # of a ranking's first voices the test is heard: the winner and the runners-up
 NEAREST = "nearest"
+HASTE = 5.0  # seconds that MLflow gets after a second Ctrl-C
 console = Console(highlight=False, soft_wrap=True)
+log = logging.getLogger(__name__)
 
 
-def prepare(plan: Plan, config: FitConfig, address: str | None) -> Job:
+def prepare(plan: Plan, config: FitConfig, session: Session, address: str | None) -> Job:
     """The sweep's job, laid down in its storage. Raises InputError for what cannot be used, before any trial starts.
 
     Recordings are read here; which voice is nearest is found where the trials will run, if that is not here.
     """
     job = jobs.collect(from_dict({"device": "cpu"}, config))
     if address or plan.gpus:
-        ray.connect(plan, address)
-        ray.check_nodes(plan, _folders(plan.configure(job)))
-        job = ray.remotely(plan, partial(jobs.settle_start, job, True, plan.settings["device"]))
+        _join(session, plan)
+        cluster.check_nodes(plan, _folders(plan.configure(job)))
+        job = cluster.remotely(plan, partial(jobs.settle_start, job, True, plan.settings["device"]))
     else:
         job = jobs.settle_start(job, True, plan.settings["device"])
     storage.save_job(plan, job)
@@ -62,7 +70,7 @@ def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: st
     parts = f"{len(job.fit)} utterances to fit, {len(job.heldout)} held out, {len(job.test)} to test"
     console.print(f"{base.data}: {parts}.")
     for note in job.notes:
-        console.print(note, style="dim")
+        console.print(note, style="dim", markup=False)
     total = plan.trials * (base.budget or 0)
     console.print(f"At most {total:,} syntheses, about {total * seconds:,.0f} s of audio; early stops make it less.")
     console.print(f"Results: {plan.home}; storage: {plan.storage}; MLflow: {uri}")
@@ -71,27 +79,90 @@ def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: st
         console.print(f"  {name} = {value}", style="dim")
 
 
-def carry_out(record: Record, job: Job, again: bool, budget: float | None) -> int:
-    """Run or go on with a sweep on a connected Ray; report whatever came of it. The exit code."""
+def carry_out(record: Record, job: Job, uri: str, session: Session, again: bool, budget: float | None) -> int:
+    """Run or go on with a sweep; report whatever came of it. The exit code."""
     plan, began = record.plan, time.monotonic()
-    folder = plan.home
-    tracker = Tracker(record.tracking_uri, folder / "tracking", folder.parent / "mlartifacts")
+    tracker = _tracker(record, uri)
     search = Search(plan.space, plan.configure(job), record.fixed, plan.seed, min(10, max(4, plan.trials // 4)))
-    runs = Runs(plan, job, tracker, record.id)
-    with Screen(plan, job, console) as screen:
-        outcomes, how = ray.run(plan, search, again=again, watchers=[screen, runs], budget=budget)
+    runs = Runs(plan, job, tracker, record.id, record.fixed)
+    _join(session, plan)
+    console.print(f"Whatever ends this sweep early: {_again(plan)} goes on with it.", style="dim")
+    try:
+        with Screen(plan, job, console) as screen:
+            outcomes, how = ray.run(plan, search, again=again, watchers=[screen, runs], budget=budget)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. Go on with: {_again(plan)}", style="yellow")
+        tracker.close(HASTE)
+        return 130
     record.seconds += time.monotonic() - began
     if how == "complete":
-        hear_test(record, job, make_board(record, job, outcomes))
-    record.save()
+        record.endings = [ending(outcome) for outcome in outcomes]
+    return report(record, job, runs, outcomes, how, session)
+
+
+def tell_again(record: Record, job: Job, uri: str) -> int:
+    """The end of a sweep that has nothing left to run, as it was; MLflow gets what it lacks. It needs no Ray."""
+    runs = Runs(record.plan, job, _tracker(record, uri), record.id, record.fixed)
+    return report(record, job, runs, [_outcome(record.plan, end) for end in record.endings], "complete", None)
+
+
+def report(record: Record, job: Job, runs: Runs, outcomes: list[Outcome], how: str, session: Session | None) -> int:
+    """What comes after the trials, each step on its own: where one fails it says so, and the next ones go on."""
+    plan, folder, tracker = record.plan, record.plan.home, runs.tracker
+    well = True
+    if how == "complete":
+        task = partial(hear_test, record, job, make_board(record, job, outcomes))
+        well = attempt("The test could not be heard", task)
+    if session:
+        session.end()
     board = make_board(record, job, outcomes)
-    page.write(board, folder)
-    keep_best(board, folder)
-    runs.conclude(board, outcomes, folder, how)
-    conclude(plan, board, how, record.tracking_uri, tracker.close())
+    for problem, step in (
+        ("sweep.json could not be written", partial(storage.save_record, record)),
+        ("The best voice could not be kept", partial(keep_best, board, folder)),
+        ("MLflow could not be told", partial(runs.conclude, board, outcomes, how)),
+        ("The page could not be written", partial(page.write, board, folder)),
+        ("MLflow could not be told of the end", partial(runs.close, board, folder, how)),
+    ):
+        well = attempt(problem, step) and well
+    conclude(plan, board, how, tracker.uri, tracker.close())
     if how == "interrupted":
         return 130
-    return 0 if board.finished else 1
+    return 0 if board.finished and how in ("complete", "budget") and well else 1
+
+
+def attempt(problem: str, step: Callable[[], object]) -> bool:
+    """Whether a step went well; what stopped it is told after `problem`."""
+    try:
+        step()
+    except Exception as error:
+        log.debug("a step failed", exc_info=True)
+        console.print(f"{problem}: {error}", style="red")
+        return False
+    return True
+
+
+def ending(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as sweep.json keeps it; its rows are in its folder."""
+    ticket = dataclasses.asdict(outcome.ticket)
+    return {"ticket": ticket, "status": outcome.status, "stop": outcome.stop, "error": outcome.error}
+
+
+def _outcome(plan: Plan, end: dict[str, Any]) -> Outcome:
+    ticket = Ticket(**end["ticket"])
+    found = rows(plan, ticket) or []
+    return Outcome(ticket, end["status"], end["stop"], end["error"], found, plan.home / ticket.name)
+
+
+def _tracker(record: Record, uri: str) -> Tracker:
+    return Tracker(uri, record.plan.home / "tracking", record.plan.home.parent / "mlartifacts")
+
+
+def _join(session: Session, plan: Plan) -> None:
+    """Wait for Ray; say so where it has no place for a trial yet."""
+    session.wait()
+    if not cluster.fitting_nodes(plan):
+        share = f"{plan.cpus:g} CPUs" + (f" and {plan.gpus:g} GPUs" if plan.gpus else "")
+        console.print(f"No node of the cluster has {share} now; the sweep waits until one joins.", style="yellow")
 
 
 def make_board(record: Record, job: Job, outcomes: list[Outcome]) -> Board:
@@ -99,11 +170,11 @@ def make_board(record: Record, job: Job, outcomes: list[Outcome]) -> Board:
     plan, entries, tests = record.plan, [], record.tests
     for o in outcomes:
         config, score = plan.configure(job, o.ticket.settings), tests.get(o.ticket.name)
-        entries.append(
-            Entry(o.ticket.name, o.ticket.preset, config, o.folder, o.status, o.stop, o.rows, o.error, score)
-        )
-    nearest, tested = tests.get(NEAREST), len(job.test)
-    return Board(plan.name, boards.ranked(entries), job.nearest, plan.trials, record.seconds, nearest, tested)
+        found = (o.ticket.name, o.ticket.preset, config, o.folder, o.status, o.stop, o.rows, o.error)
+        entries.append(Entry(*found, score, record.left_out.get(o.ticket.name, [])))
+    ranked, left_out, texts = boards.ranked(entries), record.left_out.get(NEAREST, []), [u.text for u in job.heldout]
+    test = (tests.get(NEAREST), len(job.test), left_out)
+    return Board(plan.name, ranked, job.nearest, plan.trials, record.seconds, *test, texts)
 
 
 def hear_test(record: Record, job: Job, board: Board) -> None:
@@ -115,14 +186,18 @@ def hear_test(record: Record, job: Job, board: Board) -> None:
     missing = {name: pack for name, pack in packs.items() if name not in record.tests}
     if missing or NEAREST not in record.tests:
         task = partial(_hear, job, missing, plan.configure(job))
-        record.tests |= ray.remotely(plan, task) if plan.gpus else task()
+        heard = cluster.remotely(plan, task) if plan.gpus else task()
+        record.tests |= {name: score for name, (score, _) in heard.items()}
+        record.left_out |= {name: scores for name, (_, scores) in heard.items()}
 
 
-def _hear(job: Job, packs: Mapping[str, Tensor], config: FitConfig) -> dict[str, float]:
+def _hear(job: Job, packs: Mapping[str, Tensor], config: FitConfig) -> dict[str, tuple[float, list[float]]]:
     assert job.nearest is not None
     nearest = resources.model(config.model, config.device).voices[job.nearest.name]
-    heard = {name: build.hear_test(job, pack, config) for name, pack in {NEAREST: nearest, **packs}.items()}
-    return {name: metrics.score for name, metrics in heard.items() if metrics}
+    heard = {name: (build.hear_test(job, pack, config), pack) for name, pack in {NEAREST: nearest, **packs}.items()}
+    return {
+        n: (metrics.score, build.hear_left_out(job, pack, config)) for n, (metrics, pack) in heard.items() if metrics
+    }
 
 
 def keep_best(board: Board, folder: Path) -> None:
@@ -151,6 +226,8 @@ def conclude(plan: Plan, board: Board, how: str, uri: str, unsent: str | None) -
     if best and best.best_score is not None:
         console.print(_compared("Held-out score", near.name, near.score, best.trial, best.best_score))
         console.print(_test_line(board, best))
+        for verdict in verdicts(board):
+            console.print(verdict)
         console.print(f"Best voice: {folder / 'best' / 'voice.pt'}")
         console.print(f"Listen: {folder / 'best' / 'voice_0.wav'} beside {folder / 'best' / 'target_0.wav'}")
     spent = board.ledger()
@@ -161,8 +238,8 @@ def conclude(plan: Plan, board: Board, how: str, uri: str, unsent: str | None) -
         console.print(f"{unsent} This sends them: {_again(plan)}", style="yellow")
     console.print("All runs: " + (f"mlflow ui --backend-store-uri {_near(uri)}" if uri.startswith("sqlite") else uri))
     if how != "complete":
-        why = "The time budget is used up" if how == "budget" else "Interrupted"
-        console.print(f"{why}. Go on with: {_again(plan)}", style="yellow")
+        why = {"budget": "The time budget is used up.", "interrupted": "Interrupted."}.get(how, how)
+        console.print(f"{why} Go on with: {_again(plan)}", style="yellow")
 
 
 def _compared(what: str, near: str, before: float, best: str, after: float) -> str:

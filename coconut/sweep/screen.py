@@ -74,7 +74,7 @@ class Screen:
 
     def _what(self, ticket: Ticket) -> str:
         config = self.plan.configure(self.job, ticket.settings)
-        return f"{config.es.kind} sigma {config.es.sigma:.3g} popsize {config.es.popsize}, {config.space.kind}"
+        return f"{config.es.kind} sigma {config.es.sigma:.3g} popsize {config.es.candidates}, {config.space.kind}"
 
     def _table(self) -> Table:
         done = [seen for seen in self.seen.values() if seen.state != "running"]

@@ -26,18 +26,17 @@ SEED, DEFAULT = "seed", "default"  # presets: the script that coconut grew from;
 
 
 def voices(trial: Any, base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Strategy, style space, and every option of theirs and weight of a loss term that has a range.
-
-    What follows a gradient climbs from one point, unless told otherwise: a second one costs as much again.
-    """
+    """Strategy, style space, and every option of theirs and weight of a loss term that has a range."""
     draw = Draw(trial, fixed)
-    kind = draw.choice("es.kind", [name for name, found in strategy.KINDS.items() if found.searched])
+    fewest = fixed.get("es.popsize") or 2  # one candidate is enough for some kinds alone
+    kinds = [name for name, found in strategy.KINDS.items() if found.searched and found.fewest <= fewest]
+    kind = draw.choice("es.kind", kinds)
     space = draw.choice("space.kind", list(style.KINDS))
     for name, spec, value in walk(base):
         where = spec.metadata["search"]
         if where and _applies(name, value, kind, space):
             draw.number(name, where)
-    return {"es.popsize": 1, **fixed} if strategy.KINDS[kind].needs_gradient else dict(fixed)
+    return dict(fixed)
 
 
 def _applies(name: str, value: Any, kind: str, space: str) -> bool:
@@ -73,7 +72,8 @@ class Draw:
 
 def presets(base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings that are tried before anything is searched, by name. `fixed` holds for them too."""
-    defaults = {name: value for name, value in flatten(base).items() if name.startswith(SEARCHED)}
+    known = flatten(base) | {"es.popsize": base.es.candidates}
+    defaults = {name: value for name, value in known.items() if name.startswith(SEARCHED)}
     return {SEED: {**seed(base), **fixed}, DEFAULT: defaults}
 
 

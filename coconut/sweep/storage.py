@@ -15,7 +15,7 @@ from pyarrow import fs
 from coconut.config import InputError
 from coconut.files import write_text
 from coconut.job import Job
-from coconut.sweep.plan import Plan
+from coconut.sweep.plan import FILE, Plan, Record
 
 JOB = "job"
 DONE = "trial.json"  # written last: the artifacts of a folder that has it are complete
@@ -29,6 +29,26 @@ def save_job(plan: Plan, job: Job) -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         _upload(job.save(Path(temporary) / JOB), f"{plan.folder}/{JOB}")
+
+
+def save_record(record: Record) -> None:
+    """sweep.json beside the results, and in a remote storage too: another machine can go on with the sweep."""
+    path = record.save()
+    if record.plan.remote:
+        remote, folder = fs.FileSystem.from_uri(record.plan.folder)
+        fs.copy_files(str(path), f"{folder}/{FILE}", fs.LocalFileSystem(), remote)
+
+
+def load_record(storage: str, home: Path) -> Record:
+    """The record of a sweep whose results lie in `home`. Raises InputError where no sweep was begun."""
+    if "://" in storage:
+        try:
+            remote, folder = fs.FileSystem.from_uri(f"{storage.rstrip('/')}/{home.name}/{FILE}")
+            home.mkdir(parents=True, exist_ok=True)
+            fs.copy_files(folder, str(home / FILE), remote, fs.LocalFileSystem())
+        except OSError as error:
+            raise InputError(f"{storage} holds no sweep {home.name}; check --name and --storage.") from error
+    return Record.load(home)
 
 
 def load_job(plan: Plan) -> Job:

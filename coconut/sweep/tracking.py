@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 EXPERIMENT = "coconut"
 KEY, PARENT = "coconut.key", "mlflow.parentRunId"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+MARK = "score"  # a metric of every row
 METRICS = 900  # per call: a server takes 1000
 PAUSE = 5.0  # seconds between tries while the store does not answer
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
@@ -42,16 +46,19 @@ class Tracker:
 
     def __init__(self, uri: str, journal: Path, artifacts: Path | None = None) -> None:
         self.check(uri)
-        self.uri = uri
+        self.uri = bare(uri)
         self._store = _Store(uri, artifacts)
         journal.mkdir(parents=True, exist_ok=True)
         self._path, self._mark = journal / "events.jsonl", journal / "sent"
-        self._events = _read(self._path)
-        self._logged: dict[str, set[int]] = {}
-        for event in self._events:
-            if event["op"] == "row":
-                self._logged.setdefault(event["key"], set()).add(event["step"])
         self._sent = int(self._mark.read_text()) if self._mark.is_file() else 0
+        self._ends: dict[str, str] = {}  # status by key, of runs that are over
+        self._steps: dict[str, int] = {}  # last step by key
+        self._parents: dict[str, str] = {}
+        self._events: deque[Event] = deque()  # not sent yet
+        for number, event in enumerate(_read(self._path)):
+            self._note(event)
+            if number >= self._sent:
+                self._events.append(event)
         self._file = self._path.open("a", encoding="utf-8")
         self._news = threading.Condition()
         self._closing = False
@@ -64,16 +71,36 @@ class Tracker:
     def check(uri: str) -> None:
         """Raise InputError for an address that MLflow could never use."""
         if uri.split(":")[0].split("+")[0] not in SCHEMES:
-            raise InputError(f"--tracking-uri {uri} is of no known kind; give sqlite:///FILE.db or http://HOST:PORT.")
+            kinds = "give sqlite:///FILE.db or http://HOST:PORT"
+            raise InputError(f"--tracking-uri {bare(uri)} is of no known kind; {kinds}.")
+
+    @staticmethod
+    def preflight(uri: str, artifacts: Path | None = None) -> None:
+        """Write a run to a store and delete it again; of a sqlite file, look only whether it is MLflow's.
+
+        Raises InputError where the store could not be used, before anything is spent.
+        """
+        from coconut.sweep import preflight
+
+        Tracker.check(uri)
+        try:
+            if uri.startswith("sqlite"):
+                preflight.look_at_file(uri)
+            else:
+                preflight.look_at_driver(uri)
+                _Store(uri, artifacts).probe()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"MLflow at {bare(uri)} {preflight.advice(error)} ({_short(error)}).") from error
 
     def closed(self, key: str) -> bool:
-        """Whether the run `key` has come to its own end, so that nothing more will come of it."""
-        ends = [event["status"] for event in self._events if event["op"] == "end" and event["key"] == key]
-        return bool(ends) and ends[-1] != "KILLED"
+        """Whether the run `key` has come to its own end and was not begun again since."""
+        return self._ends.get(key, "KILLED") != "KILLED"
 
     def children(self, parent: str) -> set[str]:
         """Keys of the runs that were begun under `parent`."""
-        return {event["key"] for event in self._events if event["op"] == "begin" and event["parent"] == parent}
+        return {key for key, above in self._parents.items() if above == parent}
 
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, parent: str = ""
@@ -82,12 +109,10 @@ class Tracker:
         kept = {name: str(value) for name, value in params.items()}
         self._add({"op": "begin", "key": key, "name": name, "params": kept, "tags": dict(tags or {}), "parent": parent})
 
-    def log(self, key: str, row: Mapping[str, float], step: int | None = None) -> None:
-        """Finite numbers of one generation. A step that this key has already is skipped."""
-        step = int(row["generation"]) if step is None else step
-        if step not in self._logged.get(key, ()):
-            metrics = {name: value for name, value in row.items() if name != "generation"}
-            self._add({"op": "row", "key": key, "step": step, "row": metrics})
+    def log(self, key: str, row: Mapping[str, float], step: int) -> None:
+        """Finite numbers at a step. Steps only grow: what a resumed trial repeats is skipped."""
+        if step > self._steps.get(key, -1):
+            self._add({"op": "row", "key": key, "step": step, "row": dict(row)})
 
     def files(self, key: str, folder: Path, names: Iterable[str] | None = None, under: str = "") -> None:
         """Send the files of a folder (or those in `names`) as artifacts, under a folder of the run's."""
@@ -116,7 +141,7 @@ class Tracker:
         while self._thread.is_alive() and time.monotonic() < until:
             self._thread.join(0.1)
         self._file.close()
-        left = len(self._events) - self._sent
+        left = len(self._events)
         if self.dropped:
             return f"MLflow at {self.uri} refused {self.dropped} records ({self.problem}); they are in {self._path}."
         if not left:
@@ -126,21 +151,31 @@ class Tracker:
 
     def _add(self, event: Event) -> None:
         event["time"] = int(time.time() * 1000)
-        if event["op"] == "row":
-            self._logged.setdefault(event["key"], set()).add(event["step"])
+        self._note(event)
         with self._news:
             self._file.write(json.dumps(event) + "\n")
             self._file.flush()
             self._events.append(event)
             self._news.notify()
 
+    def _note(self, event: Event) -> None:
+        """What must be known of all events, sent ones too."""
+        key = event["key"]
+        if event["op"] == "row":
+            self._steps[key] = max(event["step"], self._steps.get(key, -1))
+        elif event["op"] == "begin":
+            self._ends.pop(key, None)
+            self._parents[key] = event["parent"]
+        elif event["op"] == "end":
+            self._ends[key] = event["status"]
+
     def _work(self) -> None:
         """Send events in order; pause while the store does not answer; leave when told and done."""
         while True:
             with self._news:
-                while self._sent == len(self._events) and not self._closing:
+                while not self._events and not self._closing:
                     self._news.wait()
-                batch = _batch(self._events, self._sent)
+                batch = _batch(self._events, 0)
                 closing = self._closing
             if not batch:
                 return
@@ -161,6 +196,9 @@ class Tracker:
             self._advance(len(batch))
 
     def _advance(self, count: int) -> None:
+        with self._news:
+            for _ in range(count):
+                self._events.popleft()
         self._sent += count
         write_text(self._mark, str(self._sent))
 
@@ -173,6 +211,7 @@ class _Store:
         self.client: Any = None
         self.experiment = ""
         self.runs: dict[str, str] = {}
+        self.known: dict[str, int] = {}  # last step by key that an earlier life sent
 
     def send(self, batch: list[Event]) -> None:
         if self.client is None:
@@ -195,13 +234,21 @@ class _Store:
         self.experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, local, kind)
         self.client = client
 
+    def probe(self) -> None:
+        """Whatever can be wrong with a store shows where a run is written and deleted."""
+        self._connect()
+        run = self.client.create_run(self.experiment, run_name="preflight").info.run_id
+        self.client.log_metric(run, "score", 0.0)
+        self.client.delete_run(run)
+
     def _run(self, key: str) -> str:
         if key not in self.runs:
             query = f"tags.`{KEY}` = '{key}'"
             found = self.client.search_runs([self.experiment], query, max_results=1)
             if not found:
                 raise KeyError(f"no run {key}")
-            self.runs[key] = found[0].info.run_id
+            run = self.runs[key] = found[0].info.run_id
+            self.known[key] = max((m.step for m in self.client.get_metric_history(run, MARK)), default=-1)
         return self.runs[key]
 
     def _begin(self, event: Event) -> None:
@@ -223,10 +270,12 @@ class _Store:
 
         by_key: dict[str, list[Any]] = {}
         for event in batch:
-            numbers = [Metric(name, value, event["time"], event["step"]) for name, value in event["row"].items()]
-            by_key.setdefault(event["key"], []).extend(numbers)
-        for key, metrics in by_key.items():
-            self.client.log_batch(self._run(key), metrics=metrics)
+            run, step = self._run(event["key"]), event["step"]
+            if step > self.known.get(event["key"], -1):
+                numbers = [Metric(name, value, event["time"], step) for name, value in event["row"].items()]
+                by_key.setdefault(run, []).extend(numbers)
+        for run, metrics in by_key.items():
+            self.client.log_batch(run, metrics=metrics)
 
     def _files(self, event: Event) -> None:
         for path in event["paths"]:
@@ -242,11 +291,16 @@ class _Store:
         self.client.set_terminated(self._run(event["key"]), event["status"], event["time"])
 
 
-def _batch(events: list[Event], start: int) -> list[Event]:
+def bare(uri: str) -> str:
+    """An address, or a text that holds one, without its password."""
+    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1@", uri)
+
+
+def _batch(events: Iterable[Event], start: int) -> list[Event]:
     """The next event, or all the rows that come next and fit into one call."""
     batch: list[Event] = []
     size = 0
-    for event in events[start:]:
+    for event in islice(events, start, None):
         if batch and (event["op"] != "row" or batch[0]["op"] != "row"):
             break
         size += len(event.get("row", ()))
@@ -256,27 +310,31 @@ def _batch(events: list[Event], start: int) -> list[Event]:
     return batch
 
 
-def _read(path: Path) -> list[Event]:
+def _read(path: Path) -> Iterator[Event]:
     """The events of a journal, but for a last line that a crash cut short."""
-    events: list[Event] = []
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_text(path, whole)
-        events = [json.loads(line) for line in whole.splitlines()]
-    return events
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                file.seek(-len(line), os.SEEK_END)
+                file.truncate()
+                return
+            yield json.loads(line)
 
 
 def _hopeless(error: Exception) -> bool:
-    """Whether sending again could not help: the store understood the event and refused it."""
-    if isinstance(error, KeyError):
+    """Whether sending again could not help: the store understood the event and refused it.
+
+    A 404 of a proxy, or of a server that is being moved, is no refusal; that a run is gone is one.
+    """
+    if isinstance(error, KeyError) or getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
         return True
     status = getattr(error, "get_http_status_code", lambda: 500)()
-    return 400 <= status < 500 and status not in (401, 403, 408, 429)
+    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429)
 
 
 def _short(error: Exception) -> str:
     """The first line of an error, without what libraries wrap around it."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = bare(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     return text if len(text) < 160 else text[:157] + "..."

@@ -13,6 +13,7 @@ from coconut.config import InputError
 from coconut.quiet import quiet
 from coconut.sweep import storage
 from coconut.sweep.plan import METRIC, Plan, Row, Ticket
+from coconut.synthesis.memory import keep_within
 from coconut.trial import Trial, Wire
 
 ASHA = "asha"  # what stopped a trial that did not stop by itself
@@ -24,12 +25,14 @@ class Worker:
 
     def __init__(self, plan: Plan, ticket: Ticket, wire: Wire) -> None:
         self.plan, self.ticket, self.written = plan, ticket, False
+        self.failure: Exception | None = None
         self.trial = Trial(storage.load_job(plan), {**plan.settings, **ticket.settings}, wire)
 
     def report(self) -> dict[str, Any]:
         """Run to the next scored generation: its row, the metric, what it cost, why it stopped ("": it goes on).
 
-        `refused` instead of all, where settings or data cannot be used. A trial that is over has left its artifacts.
+        `refused` instead of all, where settings or data cannot be used. `failing` instead of all, and the error as
+        `failure`, where the fit raised one: it would again. A trial that is over has left its artifacts.
         """
         try:
             row = self.trial.advance()
@@ -39,6 +42,9 @@ class Worker:
                 self.write()
         except InputError as error:
             return {"refused": str(error), "done": True}
+        except Exception as error:
+            self.failure = error
+            return {"failing": _sentence(error)}
         clock = {METRIC: row[METRIC], "syntheses": row["syntheses"]}
         end = {"stop": self.trial.stop, "done": self.trial.ended, "should_checkpoint": self.trial.due}
         return {**clock, "row": row, **end}
@@ -55,9 +61,11 @@ class Worker:
 
     def leave(self) -> None:
         """The process is told to go, or to begin another trial."""
+        if self.failure:
+            return
         try:
             self.write()
-        except InputError as error:
+        except (InputError, OSError) as error:
             log.warning("%s: %s", self.ticket.name, error)
 
 
@@ -76,9 +84,15 @@ def rows(plan: Plan, ticket: Ticket) -> list[Row] | None:
     return artifacts.read_rows(folder) if storage.complete(folder, ticket.key) else None
 
 
+def _sentence(error: Exception) -> str:
+    """One line: what was raised, and its first line."""
+    said = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *said[:1]])
+
+
 def pin(plan: Plan) -> None:
     """Keep this process within its share: who counts CPUs and GPUs limits neither threads nor memory."""
     quiet()
     torch.set_num_threads(max(1, int(plan.cpus)))
     if 0 < plan.gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(plan.gpus)
+        keep_within(plan.gpus)

@@ -80,7 +80,7 @@ def draw(rows: list[Row], path: Path) -> Path:
 
     families = sorted({family(row["key"][0]) for row in rows})
     methods = list(dict.fromkeys(row["key"][1] for row in rows))
-    colours = dict(zip(methods, plt.get_cmap("tab10").colors, strict=False))
+    colours = dict(zip(methods, plt.get_cmap("tab10")(range(10)), strict=False))
     figure, panels = plt.subplots(1, len(families), figsize=(4.6 * len(families), 3.8), sharey=True, squeeze=False)
     for panel, kind in zip(panels[0], families, strict=True):
         for row in (row for row in rows if family(row["key"][0]) == kind):
