@@ -5,8 +5,8 @@
 
 Each run is a fit as `coconut fit` does it, from recordings to a voice. Results are JSON lines in `--folder`, one
 a run; what is there already is not run again, so that it resumes. The test score is that of sentences which
-neither led the search nor chose the voice; hearing it is not counted among the syntheses of a fit, everything
-else is: a gradient as three, scoring, and what finding the start took.
+neither led the search nor chose the voice; hearing it is not counted among the syntheses of a fit. A gradient
+counts as three, scoring is included; what finding the start took stands beside it, as `spent`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def run(target: str, asked: dict[str, Any], budget: int, seed: int, folder: Path
     assert best is not None
     away = _distances(target, fitting.voicepack(best.genome), pack)
     notes = [note for note in job.notes if note.startswith("Start")]
-    return {"nearest": near.score, "start": notes, "stop": step.stop, "best": best.generation, **away, "curve": curve}
+    told = {"nearest": near.score, "spent": job.spent, "start": notes, "stop": step.stop, "best": best.generation}
+    return told | away | {"curve": curve}
 
 
 def made(config: FitConfig, place: Path) -> tuple[Job, float]:
