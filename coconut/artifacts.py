@@ -159,14 +159,19 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 
 def plot(folder: Path, rows: Sequence[Row], stop: str) -> Path:
-    """train.png: held-out score, losses and sigma against syntheses."""
+    """train.png: held-out score, losses, and sigma where it changes, against syntheses."""
+    moves = len({row["sigma"] for row in rows}) > 1
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(8, 8), layout="constrained")
-        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 1.2])
-        _plot_score(top, rows, stop)
-        _plot_losses(middle, rows)
-        _line(bottom, rows, "sigma", "sigma", color="tab:purple")
-        bottom.set(xlabel="syntheses (candidates x utterances)", ylabel="sigma", ylim=(0, None))
+        figure = Figure(figsize=(8, 8 if moves else 6.8), layout="constrained")
+        heights = [3, 2, 1.2][: 3 if moves else 2]
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        bottom = panels[-1]
+        _plot_score(panels[0], rows, stop)
+        _plot_losses(panels[1], rows)
+        if moves:
+            _line(bottom, rows, "sigma", "sigma", color="tab:purple")
+            bottom.set(ylabel="sigma", ylim=(0, None))
+        bottom.set(xlabel="syntheses (candidates x utterances)")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         with replacing(folder / "train.png") as temporary:
             figure.savefig(temporary, dpi=110, format="png")
@@ -196,7 +201,8 @@ def _plot_losses(axes: Axes, rows: Sequence[Row]) -> None:
     for term in terms:
         _line(axes, rows, term, term.removeprefix("loss."), lw=0.9)
     axes.set(ylabel="loss (terms unweighted)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, ncols=8, fontsize=7)
+    if axes.lines:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, ncols=8, fontsize=7)
 
 
 def _line(axes: Axes, rows: Sequence[Row], name: str, label: str, **style: Any) -> None:
