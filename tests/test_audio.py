@@ -61,6 +61,7 @@ def test_load_reads_the_formats_that_are_promised(kind, error, tmp_path):
         (encoded([0.1, np.nan, 0.2], subtype="FLOAT"), "NaN or infinite"),
         (encoded([0.1, np.inf, 0.2], subtype="FLOAT"), "NaN or infinite"),
     ],
+    ids=["nothing", "zeros", "hello", "no samples", "silence", "nan", "inf"],  # files of floats hold the time of day
 )
 def test_load_refuses_what_holds_no_speech(content, words, tmp_path):
     path = tmp_path / "spoken.wav"
