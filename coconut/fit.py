@@ -240,8 +240,8 @@ class _Ledger:
         }
 
     def now(self) -> dict[str, float]:
-        spent = self._spent()
-        return {name: self.before[name] + spent[name] - self.zero[name] for name in spent}
+        spent = self._spent()  # rounded: a sum of floats depends on where it began, and a resumed one begins anew
+        return {name: round(self.before[name] + spent[name] - self.zero[name], 6) for name in spent}
 
 
 def _summary(name: str, values: Tensor) -> dict[str, float]:

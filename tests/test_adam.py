@@ -140,7 +140,7 @@ def test_bad_options_are_one_sentence(bad):
 def test_only_adam_is_content_with_one_candidate():
     assert FitConfig(es=EsConfig(kind="adam", popsize=1)).es.popsize == 1
     with pytest.raises(InputError, match=r"popsize is 1; it must be from 2"):
-        FitConfig(es=EsConfig(popsize=1))
+        FitConfig(es=EsConfig(kind="snes", popsize=1))
     for kind, found in KINDS.items():
         if kind != "adam":
             assert not found.needs_gradient

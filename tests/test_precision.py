@@ -36,6 +36,7 @@ def settings():
     yield
     torch.backends.fp32_precision = "none"
     before.write()
+    matmul.allow_tf32, cudnn.allow_tf32 = False, True  # torch's own; the older interface can be read again
 
 
 def set_matmul():

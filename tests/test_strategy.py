@@ -247,9 +247,10 @@ def test_tell_refuses_wrong_shapes(kind):
 
 @kinds
 def test_one_record_of_options_serves_every_kind(kind):
-    s = build(mean=torch.zeros(4), seed=0, **vars(EsConfig(kind=kind)))
+    record = EsConfig(kind=kind)
+    s = build(mean=torch.zeros(4), seed=0, **vars(record) | {"popsize": record.candidates})
     assert s.kind == kind
-    assert s.popsize == EsConfig().popsize
+    assert s.popsize == (1 if kind == "adam" else 16)
     assert s.sigma == pytest.approx(EsConfig().sigma)
 
 
