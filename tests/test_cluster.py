@@ -77,14 +77,15 @@ CHECK = """
 import sys
 import ray
 from coconut.config import InputError
-from coconut.sweep import DEFAULT_SPACE, cluster
+from coconut.sweep import DEFAULT_SPACE
+from coconut.sweep.ray import check_nodes, connect
 from coconut.sweep.plan import Plan
 plan = Plan("x", "", DEFAULT_SPACE)
-cluster.connect(plan, sys.argv[1])
+connect(plan, sys.argv[1])
 print(sorted(node["Resources"].get("CPU", 0) for node in ray.nodes()))
 for folder in sys.argv[2:]:
     try:
-        cluster.check_nodes(plan, [folder])
+        check_nodes(plan, [folder])
         print("all have it")
     except InputError as error:
         print(error)

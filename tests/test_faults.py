@@ -17,8 +17,9 @@ import pytest
 
 from coconut import cli
 from coconut.config import InputError
-from coconut.sweep import DEFAULT_SPACE, cluster, preflight, run, snapshots, storage, tracking, worker
+from coconut.sweep import DEFAULT_SPACE, preflight, run, snapshots, storage, tracking, worker
 from coconut.sweep import ray as sweeps
+from coconut.sweep.ended import Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import Outcome, Plan, Record, Ticket
 from coconut.sweep.runs import Runs, grouped
@@ -78,7 +79,7 @@ def test_a_damaged_snapshot_without_an_earlier_one_is_told_and_nothing_is_begun_
 def test_errors_of_a_fit_are_not_repeated_and_the_sweep_goes_on_from_a_cut_snapshot(tmp_path):
     """A MemoryError is tried once; then the state is cut, and the sweep is resumed with a fit that works."""
     settings, tries = plan(tmp_path, trials=1), tmp_path / "tries"
-    with cluster.Session(settings, None) as session:
+    with sweeps.Session(settings, None) as session:
         session.wait()
         check_failures(settings, tries)
 
@@ -114,22 +115,19 @@ class Failing(Fitting):
 # --- how it ended -----------------------------------------------------------------------------
 
 
-def trial(status, done, **result):
-    return SimpleNamespace(
-        status=status, last_result={"done": done, **result}, run_metadata=SimpleNamespace(num_failures=4),
-        get_pickled_error=lambda: None, config={"number": 0},
-    )  # fmt: skip
+def trial(status, done=False, error=None, **result):
+    return Ended(Ticket("key", 0, "", {}), status, {"done": done, **result}, 4, error)
 
 
 def test_a_shortfall_is_no_interruption():
     settings, asked, late = Plan("toy", "", DEFAULT_SPACE, trials=2), Cut(), Cut()
     asked.asked, late.late = True, True
-    over, open_ = trial("TERMINATED", True), trial("TERMINATED", False)
-    assert sweeps._ending(settings, [over, over], asked) == "complete"
-    assert sweeps._ending(settings, [over, open_], asked) == "interrupted"
-    assert sweeps._ending(settings, [over, open_], late) == "budget"
-    assert "ended after 1 of its 2 trials" in sweeps._ending(settings, [over], Cut())
-    assert "ended after 1 of its 2 trials" in sweeps._ending(settings, [over, open_], Cut())
+    over, open_ = trial("TERMINATED", True), trial("TERMINATED")
+    assert how_it_ended(settings, [over, over], asked) == "complete"
+    assert how_it_ended(settings, [over, open_], asked) == "interrupted"
+    assert how_it_ended(settings, [over, open_], late) == "budget"
+    assert "ended after 1 of its 2 trials" in how_it_ended(settings, [over], Cut())
+    assert "ended after 1 of its 2 trials" in how_it_ended(settings, [over, open_], Cut())
 
 
 def test_ctrl_c_is_noticed_although_tune_handles_it():
@@ -142,12 +140,12 @@ def test_ctrl_c_is_noticed_although_tune_handles_it():
 
 
 def test_a_trial_whose_process_always_died_says_what_may_help():
-    assert sweeps._why_failed(trial("TERMINATED", True)) is None
-    assert "died 4 times, most often for want of memory" in sweeps._why_failed(trial("ERROR", False))
-    assert sweeps._why_failed(trial("ERROR", False, failing="ValueError: bad")) == "ValueError: bad"
-    cut_too = trial("ERROR", False)
-    cut_too.get_pickled_error = partial(pickle.loads, b"")
-    assert "is the disk full?" in sweeps._why_failed(cut_too)
+    assert trial("TERMINATED", True).why is None
+    assert "died 4 times, most often for want of memory" in trial("ERROR").why
+    assert trial("ERROR", failing="ValueError: bad").why == "ValueError: bad"
+    assert trial("ERROR", error="OSError: gone").why == "OSError: gone"
+    cut_too = SimpleNamespace(get_pickled_error=partial(pickle.loads, b""))  # by a full disk
+    assert "is the disk full?" in sweeps._raised(cut_too)
 
 
 # --- the closing steps ------------------------------------------------------------------------
@@ -243,7 +241,7 @@ def test_a_finished_sweep_is_told_again_without_ray(swept, sent, monkeypatch, ca
     storage.save_record(record)
     assert run.report(record, job(), runs, outcomes, "complete", None) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr(cluster, "Session", None)
+    monkeypatch.setattr(sweeps, "Session", None)
     words = ["--resume", "--name", "toy", "--storage", record.plan.storage, "--tracking-uri", SQLITE]
     assert Record.load(record.plan.home).finished
     assert cli.main(["sweep", *words]) == 0
@@ -264,7 +262,7 @@ def test_state_that_a_resume_needs_lies_in_the_storage(tmp_path, monkeypatch):
 
 
 def test_a_cluster_without_a_node_for_a_trial_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "fitting_nodes", lambda plan: [])
+    monkeypatch.setattr(sweeps, "fitting_nodes", lambda plan: [])
     run._join(SimpleNamespace(wait=lambda: None), Plan("toy", "", DEFAULT_SPACE, gpus=0.5))
     assert "No node of the cluster has 1 CPUs and 0.5 GPUs now" in capsys.readouterr().out
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,8 @@ def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_
     resources.forget()
     for module, name in PLACES:
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
-    monkeypatch.setattr(run.ray, "run", partial(run.ray.run, wire=wire))
+    sweep = run.ray.run
+    monkeypatch.setattr(run.ray, "run", lambda *given, **options: sweep(*given, **options | {"wire": wire}))
     words = ["--data", "expresso", "--speaker", "ex01", "--min_seconds", "0.3", "--heldout", "1", "--test", "1"]
     words += ["--budget", "20", "--es.popsize", "4", "--window.size", "1"]
     storage = ["--storage", str(tmp_path / "runs"), "--name", "once", "--trials", "4", "--concurrent", "1"]

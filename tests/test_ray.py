@@ -1,6 +1,7 @@
 """A sweep on a model problem with the real Ray, Tune and Optuna: it ends well whatever dies."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -9,12 +10,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from coconut import voicepack
 from coconut.config import InputError
-from coconut.sweep import DEFAULT_SPACE, cluster, storage, worker
+from coconut.sweep import DEFAULT_SPACE, storage, worker
 from coconut.sweep import ray as sweeps
 from coconut.sweep.interrupt import interruptible
 from coconut.sweep.plan import Plan, Ticket, settle_devices
@@ -68,7 +70,7 @@ class Watcher:
 def ray_here():
     import ray
 
-    cluster.connect(Plan("toy", "", DEFAULT_SPACE))
+    sweeps.connect(Plan("toy", "", DEFAULT_SPACE))
     yield
     ray.shutdown()
 
@@ -131,7 +133,7 @@ def fading(trial, base, fixed):
 def test_asha_stops_trials_and_each_still_has_its_voice_brought_back_from_a_remote_storage(
     tmp_path, ray_here, monkeypatch
 ):
-    """Rungs are in syntheses: a third of the budget of 184, with 20 a generation after the start's 4."""
+    """Rungs are in syntheses: a sixth of the budget of 184, with 20 a generation after the start's 4."""
     monkeypatch.chdir(tmp_path)
     base = {"generations": None, "budget": 184, "stop.patience": 0}
     settings = plan("unused", storage=f"file://{tmp_path}/shared", scheduler="asha", concurrent=1, base=base)
@@ -141,7 +143,7 @@ def test_asha_stops_trials_and_each_still_has_its_voice_brought_back_from_a_remo
     assert [(o.status, o.stop) for o in outcomes] == [
         ("finished", "budget"), ("finished", "asha"), ("finished", "asha")
     ]  # fmt: skip
-    assert [o.rows[-1]["syntheses"] for o in outcomes] == [184, 64, 64]
+    assert [o.rows[-1]["syntheses"] for o in outcomes] == [184, 44, 44]
     assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
     for o in outcomes:
         assert o.folder.parent == tmp_path / "runs" / "toy"
@@ -261,7 +263,7 @@ def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_pat
 def driver():
     """A slow sweep in a process of its own."""
     settings = plan(sys.argv[1], concurrent=1)
-    cluster.connect(settings)
+    sweeps.connect(settings)
     sweeps.run(settings, search(settings), wire=partial(wire, pause=0.5))
 
 
@@ -306,7 +308,19 @@ def wait_for(condition, seconds=180):
 
 def test_a_trial_that_could_never_be_placed_is_refused():
     with pytest.raises(InputError, match="asks for 999 CPUs"):
-        cluster.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
+        sweeps.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
+
+
+@pytest.mark.parametrize(
+    ("spent", "score", "floor", "goes_on"),
+    [(90, 20.0, 50.0, True), (100, 20.0, 50.0, False), (100, 50.0, 50.0, True), (100, 20.0, -math.inf, True)],
+)
+def test_the_first_trial_at_a_rung_goes_on_if_it_is_not_below_the_floor(spent, score, floor, goes_on):
+    asha, trial = sweeps.Asha(600, floor), SimpleNamespace(trial_id="first")
+    asha.set_search_properties("best_score", "max")
+    asha.on_trial_add(None, trial)
+    found = asha.on_trial_result(None, trial, {"syntheses": spent, "best_score": score})
+    assert found == ("CONTINUE" if goes_on else "STOP")
 
 
 # device, --gpus-per-trial, GPUs here, --address, GPUs of the cluster -> device and share of each trial, or why not

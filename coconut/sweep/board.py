@@ -24,7 +24,6 @@ from coconut.sweep.errors import gap, jackknife, verdicts
 
 Row = dict[str, Any]
 GUARD = ("patience", "overcooked")  # what ends a trial by itself before its budget
-EARLY = (*GUARD, "asha")
 COLUMNS = (
     "rank", "trial", "preset", "kind", "space", "sigma", "popsize", "best_score", "best_error", "gain", "gain_error",
     "test_score", "test_error", "best_generation", "best_syntheses", "generations", "stop", "syntheses",
@@ -54,12 +53,7 @@ class Entry:
     @property
     def words(self) -> str:
         """Which trial and what it is, such as `005 snes pca sigma .37 popsize 20`."""
-        es, said = self.config.es, [self.trial.removeprefix("trial_"), self.preset, self.config.es.kind]
-        said.append(self.config.space.kind)
-        if strategy.KINDS[es.kind].needs_gradient:
-            said.append(f"learning rate {_short(es.learning_rate)}")
-        else:
-            said.append(f"sigma {_short(es.sigma)} popsize {es.candidates}")
+        said = (self.trial.removeprefix("trial_"), self.preset, described(self.config))
         return " ".join(word for word in said if word)
 
     @cached_property
@@ -114,7 +108,7 @@ class Entry:
             "preset": self.preset,
             "kind": self.config.es.kind,
             "space": self.config.space.kind,
-            "sigma": self.config.es.sigma,
+            "sigma": None if strategy.KINDS[self.config.es.kind].needs_gradient else self.config.es.sigma,
             "popsize": self.config.es.candidates,
             "best_score": score,
             "best_error": self.best_error,
@@ -236,6 +230,14 @@ def table(board: Board) -> Table:
             _cell(record["best_syntheses"], ".0f"), record["stop"],
         )  # fmt: skip
     return shown
+
+
+def described(config: FitConfig) -> str:
+    """The settings that tell a trial from others at a glance, such as `snes pca sigma .37 popsize 20`."""
+    es = config.es
+    if strategy.KINDS[es.kind].needs_gradient:
+        return f"{es.kind} {config.space.kind} learning rate {_short(es.learning_rate)}"
+    return f"{es.kind} {config.space.kind} sigma {_short(es.sigma)} popsize {es.candidates}"
 
 
 def _cell(value: float | None, form: str, error: float | None = None) -> str:

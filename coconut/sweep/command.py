@@ -64,8 +64,8 @@ def sweep_command(args: argparse.Namespace) -> int:
 
 def start(args: argparse.Namespace) -> int:
     """A new sweep: check all that can be checked, make the job, run."""
-    from coconut.sweep.cluster import Session
     from coconut.sweep.plan import Record
+    from coconut.sweep.ray import Session
     from coconut.sweep.tracking import Tracker, bare
 
     plan, config = make_plan(args)
@@ -97,7 +97,7 @@ def start(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """Go on with a sweep, whatever ended it."""
     from coconut.sweep import storage
-    from coconut.sweep.cluster import Session
+    from coconut.sweep.ray import Session
     from coconut.sweep.tracking import Tracker
 
     if not args.name:
@@ -156,7 +156,7 @@ def devices(args: argparse.Namespace, config: FitConfig) -> tuple[str, float]:
 
     there = 0.0
     if args.address and args.gpus_per_trial is None and config.device == "auto":
-        from coconut.sweep.cluster import cluster_gpus
+        from coconut.sweep.ray import cluster_gpus
 
         there = cluster_gpus(args.address)
         if not there:

@@ -9,9 +9,9 @@ from typing import Any
 from coconut.config import flatten
 from coconut.sweep import SEARCHED
 from coconut.sweep.board import Entry
+from coconut.sweep.ended import ASHA
 from coconut.sweep.search import importances
 from coconut.sweep.space import SEED
-from coconut.sweep.worker import ASHA
 
 ENOUGH = 8  # trials, below which a forest has nothing to learn from
 

@@ -1,16 +1,20 @@
-"""The only file that knows Tune: trials on shares of machines, their search, and their resumption.
+"""The only file that knows Ray: started or joined, its nodes, trials on shares of them, and their resumption.
 
 Every trial reports each scored generation with `best_score`; it is the last report that a
 searcher sees, and an overcooked fit ends below its peak. A fit that is over stops itself, and
 leaves its artifacts before it says so. A trial that is stopped from outside leaves them when its
 process is told to go; where that was not in time, they are made afterwards from its checkpoint.
+
+What a trial needs is imported where it runs: Ray starts while the driver still imports the rest of the package.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.update(
     {
         "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # steps.jsonl and MLflow hold it all
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a refused trial reports no metric
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the last words and error.txt of the trial say it
@@ -32,35 +37,161 @@ from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from coconut import artifacts, build
-from coconut.config import FitConfig
+from coconut.config import FitConfig, InputError
+from coconut.quiet import quiet
 from coconut.sweep import snapshots, storage
+from coconut.sweep.ended import ERROR, UNWRITTEN, Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket
-from coconut.sweep.worker import ASHA, Worker, finish, pin, rows
-from coconut.trial import Wire
 
-if TYPE_CHECKING:  # a worker needs no Optuna
+if TYPE_CHECKING:  # heavy, and a worker needs no Optuna
     from coconut.sweep.search import Search
+    from coconut.trial import Wire
 
+STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
+SETTINGS: dict[str, Any] = {"worker_niceness": 0}  # else trials get only what all other programs leave
+PRELOADED = {"preload_python_modules": ["coconut.sweep.worker", "coconut.sweep.ray"]}  # what a trial's process imports
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
 KEPT = 3  # checkpoints of a trial: a snapshot may name one that is not the newest
-GRACE = 1 / 3  # share of the budget before ASHA may stop a trial
-REDUCTION = 2  # ASHA keeps the better half at each rung
+GRACE = 1 / 6  # share of the budget before ASHA may stop a trial
+REDUCTION = 4  # ASHA keeps the best quarter at each rung
 OURS = ("number", "preset")  # of a suggestion, beside its settings
 log = logging.getLogger(__name__)
 DEFAULT_ENV_VARS.clear()  # one of PyTorch Lightning's, for which trials could not take processes that Ray has ready
 
 
+class Session:
+    """Ray from here to the end of the block, started or joined beside what the caller does meanwhile.
+
+    One thread starts and ends it: Linux ends the processes of a local Ray with the thread that started them.
+    """
+
+    def __init__(self, plan: Plan, address: str | None) -> None:
+        self._thread = ThreadPoolExecutor(1, "ray")
+        self._mine = not ray.is_initialized()
+        self._connected = self._thread.submit(connect, plan, address)
+
+    def wait(self) -> None:
+        """Until Ray is there. InputError when it is not to be had, or a trial could never be placed."""
+        self._connected.result()
+
+    def end(self) -> None:
+        """Leave Ray, beside what the caller does next."""
+        if self._mine:
+            self._thread.submit(ray.shutdown)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.end()
+        self._thread.shutdown()
+
+
+def connect(plan: Plan, address: str | None = None) -> None:
+    """Start Ray on this machine, or join a cluster. InputError when a trial could never be placed."""
+    quiet()
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if address:
+        _join(address)
+        return
+    if plan.cpus > (there := os.cpu_count() or 1):
+        raise InputError(f"A trial asks for {plan.cpus:g} CPUs and this machine has {there}; ask for less.")
+    if not ray.is_initialized():
+        _start(plan)
+    if plan.gpus > (there := ray.cluster_resources().get("GPU", 0)):
+        raise InputError(f"A trial asks for {plan.gpus:g} GPUs and this machine has {there:g}; ask for less.")
+
+
+def _join(address: str) -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"No Ray cluster at {address}; start one with ray up, or leave --address away.") from error
+
+
+def _start(plan: Plan) -> None:
+    """A Ray of our own, with no more CPUs than the trials take and one for Tune's own tasks.
+
+    Ray starts a process for each CPU at once. Where one is left over, they import what a trial needs while the
+    job is being made; not with GPUs, which a process may only look for when Ray has given it its share.
+    """
+    package = str(Path(__file__).resolve().parents[2])  # workers find it where this process found it
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    there, wanted = os.cpu_count() or 1, math.ceil(plan.concurrent * plan.cpus) + 1
+    settings = SETTINGS | (PRELOADED if wanted <= there and not plan.gpus else {})
+    ray.init(
+        "local", num_cpus=min(wanted, there), include_dashboard=False, object_store_memory=STORE_BYTES,
+        log_to_driver=False, logging_level=logging.ERROR, _system_config=settings,
+    )  # fmt: skip
+
+
+def cluster_gpus(address: str) -> float:
+    """GPUs of the cluster as it is now; nodes that it may start later are not known."""
+    connect(Plan("", "", ""), address)
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def fitting_nodes(plan: Plan) -> list[dict[str, Any]]:
+    """The nodes, as `ray.nodes` has them, that could run a trial."""
+
+    def fits(node: dict[str, Any]) -> bool:
+        has = node["Resources"]
+        return node["Alive"] and has.get("CPU", 0) >= plan.cpus and has.get("GPU", 0) >= plan.gpus
+
+    return [node for node in ray.nodes() if fits(node)]
+
+
+def check_nodes(plan: Plan, folders: Sequence[str]) -> None:
+    """Raise InputError for a node that could run trials and lacks one of `folders`."""
+
+    def lacking() -> list[str]:
+        return [folder for folder in folders if not Path(folder).is_dir()]
+
+    for node in fitting_nodes(plan) if folders else ():
+        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        if missing := ray.get(ray.remote(lacking).options(num_cpus=0, scheduling_strategy=there).remote()):
+            raise InputError(
+                f"The node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) has no folder {missing[0]}; put it "
+                "there, or where all nodes see it under that name."
+            )
+
+
+def remotely(plan: Plan, task: Callable[[], Any]) -> Any:
+    """The result of a function, run where a trial would run. InputError comes through as such.
+
+    Its process ends with it, so that no GPU is held any more.
+    """
+
+    def call() -> Any:
+        from coconut.sweep.worker import pin
+
+        pin(plan)
+        return task()
+
+    try:
+        return ray.get(ray.remote(max_calls=1)(call).options(num_cpus=plan.cpus, num_gpus=plan.gpus).remote())
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise InputError(str(error.cause)) from error
+        raise
+
+
 class Trainable(tune.Trainable):
     """Tune's view of a Worker. A trial that is refused ends at once, and so does one that fails of itself."""
 
-    def setup(self, config: dict[str, Any], plan: Plan | None = None, wire: Wire = build.wire) -> None:
+    def setup(self, config: dict[str, Any], plan: Plan | None = None, wire: Wire | None = None) -> None:
+        from coconut.sweep.worker import Worker, pin
+
         assert plan is not None
+        assert wire is not None
         pin(plan)
-        self.worker = Worker(plan, _ticket(self.trial_id, config), wire)
-        self.begin = lambda config: Worker(plan, _ticket(self.trial_id, config), wire)
+        self.worker = Worker(plan, _ticket_for(self.trial_id, config), wire)
+        self.begin = lambda config: Worker(plan, _ticket_for(self.trial_id, config), wire)
 
     def step(self) -> Row:
         if self.worker.failure:  # as the report before said, so that the driver does not try again
@@ -95,6 +226,8 @@ class Trainable(tune.Trainable):
 
 
 def _finish(plan: Plan, ticket: Ticket, checkpoint: tune.Checkpoint, wire: Wire) -> None:
+    from coconut.sweep.worker import finish, pin
+
     pin(plan)
     with checkpoint.as_directory() as path:
         finish(plan, ticket, Path(path), wire)
@@ -171,18 +304,18 @@ class Bridge(tune.Callback):
         if trial.trial_id not in _watch.begun:  # what failed in an earlier life does not count in this one
             trial.max_failures = trial.run_metadata.num_failures + RETRIES
         _watch.begun.add(trial.trial_id)
-        _watch.tell("began", _ticket(trial.trial_id, trial.config))
+        _watch.tell("began", _ticket(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: Row, **info: Any
     ) -> None:
         if METRIC in result:
-            _watch.tell("reported", _ticket(trial.trial_id, trial.config), result["row"])
+            _watch.tell("reported", _ticket(trial), result["row"])
         elif result.get("failing"):
             trial.max_failures = 0
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        _watch.tell("ended", _ticket(trial.trial_id, trial.config), _why_failed(trial))
+        _watch.tell("ended", _ticket(trial), _ended(trial).why)
 
     on_trial_error = on_trial_complete
 
@@ -190,27 +323,42 @@ class Bridge(tune.Callback):
         _watch.trials = trials
 
 
-def scheduler(plan: Plan, base: FitConfig) -> TrialScheduler | None:
-    """ASHA over syntheses; or None: every trial runs until its own fit is over."""
-    if plan.scheduler == "none" or base.budget is None:
-        return None
-    return AsyncHyperBandScheduler(
-        time_attr="syntheses", max_t=base.budget + 1, grace_period=max(1, round(base.budget * GRACE)),
-        reduction_factor=REDUCTION,
-    )  # fmt: skip
+class Asha(AsyncHyperBandScheduler):
+    """ASHA (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020) over syntheses, with a floor.
+
+    The first trials at a rung go on however bad they are, for there is nothing to compare them with. One that is
+    still below `floor` after its grace is stopped all the same.
+    """
+
+    def __init__(self, budget: int, floor: float) -> None:
+        grace = max(1, round(budget * GRACE))
+        super().__init__("syntheses", max_t=budget + 1, grace_period=grace, reduction_factor=REDUCTION)
+        self.grace, self.floor = grace, floor
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Row) -> str:
+        action: str = super().on_trial_result(tune_controller, trial, result)
+        low = METRIC in result and result["syntheses"] >= self.grace and result[METRIC] < self.floor
+        return TrialScheduler.STOP if low else action
+
+
+def scheduler(plan: Plan, base: FitConfig, floor: float) -> TrialScheduler | None:
+    """What stops trials that fall behind; or None: every trial runs until its own fit is over."""
+    return None if plan.scheduler == "none" or base.budget is None else Asha(base.budget, floor)
 
 
 def run(
     plan: Plan,
     search: Search,
     *,
+    wire: Wire,
+    floor: float = -math.inf,
     again: bool = False,
     watchers: Sequence[Monitor] = (),
-    wire: Wire = build.wire,
     budget: float | None = None,
 ) -> tuple[list[Outcome], str]:
     """Run the sweep, or go on with the one in its folder (`again`). Ray is there, and the job lies there.
 
+    `wire` makes a fit of the job and a trial's settings; `floor` is the score that a trial should soon have;
     `budget` in seconds ends the sweep as Ctrl-C does: what it cuts off can be resumed. Returns the
     outcomes by trial number, and how it ended: "complete", "interrupted", "budget", or else a sentence
     about what broke it off. Raises InputError where its state is damaged, KeyboardInterrupt when a second
@@ -218,7 +366,7 @@ def run(
     """
     trainable = tune.with_parameters(Trainable, plan=plan, wire=wire)
     trainable = tune.with_resources(trainable, {"cpu": plan.cpus, "gpu": plan.gpus})
-    tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search)
+    tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search, floor)
     broken = ""
     with interruptible(budget) as cut, _watching([*watchers, snapshots.Keeper(plan)], cut) as watch:
         try:
@@ -231,21 +379,10 @@ def run(
             broken = f"The sweep broke off ({_reason(error)})."
     snapshots.keep(plan)
     trials = sorted(watch.trials, key=lambda trial: trial.config["number"])
-    how = broken or _ending(plan, trials, cut)
+    how = broken or how_it_ended(plan, [_ended(trial) for trial in trials], cut)
     if how not in ("interrupted", broken):
         _finish_all(plan, trials, wire)
     return [_outcome(plan, trial) for trial in trials], how
-
-
-def _ending(plan: Plan, trials: Sequence[RayTrial], cut: Cut) -> str:
-    over = sum(_over(trial) for trial in trials)
-    if over >= plan.trials and over == len(trials):
-        return "complete"
-    if cut.late:
-        return "budget"
-    if cut.asked:
-        return "interrupted"
-    return f"The sweep ended after {over} of its {plan.trials} trials, and nobody stopped it."
 
 
 def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
@@ -256,11 +393,11 @@ def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
     return tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
 
 
-def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
+def _fresh(plan: Plan, trainable: Any, search: Search, floor: float) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            metric=METRIC, mode="max", search_alg=TuneSearch(search), scheduler=scheduler(plan, search.base),
+            metric=METRIC, mode="max", search_alg=TuneSearch(search), scheduler=scheduler(plan, search.base, floor),
             num_samples=plan.trials, max_concurrent_trials=plan.concurrent, reuse_actors=True,
             trial_dirname_creator=_dirname,
         ),
@@ -274,7 +411,9 @@ def _fresh(plan: Plan, trainable: Any, search: Search) -> tune.Tuner:
 
 def _finish_all(plan: Plan, trials: Sequence[RayTrial], wire: Wire) -> None:
     """Make the artifacts that are missing, as Ray tasks on the trials' share of a machine."""
-    kept = [(_ticket(t.trial_id, t.config), t.checkpoint) for t in trials if t.checkpoint and not _why_failed(t)]
+    from coconut.sweep.worker import rows
+
+    kept = [(_ticket(t), t.checkpoint) for t in trials if t.checkpoint and not _ended(t).why]
     task: Any = ray.remote(max_retries=1)(_finish).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
     made = [(t, task.remote(plan, t, point, wire)) for t, point in kept if rows(plan, t) is None]
     for ticket, result in made:
@@ -286,47 +425,33 @@ def _finish_all(plan: Plan, trials: Sequence[RayTrial], wire: Wire) -> None:
 
 def _outcome(plan: Plan, trial: RayTrial) -> Outcome:
     """What became of a trial, with its rows from its artifacts or else from its checkpoint."""
-    ticket, error = _ticket(trial.trial_id, trial.config), _why_failed(trial)
-    found = rows(plan, ticket)
+    from coconut import artifacts
+    from coconut.sweep.worker import rows
+
+    ended = _ended(trial)
+    found = rows(plan, ended.ticket)
     if found is None and trial.checkpoint:
         try:
             with trial.checkpoint.as_directory() as path:
                 found = artifacts.read_rows(Path(path))
         except OSError as problem:
-            log.warning("%s: its checkpoint cannot be read: %s", ticket.name, problem)
-    status = "failed" if error else "finished" if _over(trial) else "unfinished"
-    stop = ((trial.last_result or {}).get("stop") or ASHA) if status == "finished" else ""
-    return Outcome(ticket, status, stop, error, found or [], plan.home / ticket.name)
+            log.warning("%s: its checkpoint cannot be read: %s", ended.ticket.name, problem)
+    return ended.outcome(plan, found or [])
 
 
-def _ticket(key: str, suggestion: dict[str, Any]) -> Ticket:
-    settings = {name: value for name, value in suggestion.items() if name not in OURS}
-    return Ticket(key, suggestion["number"], suggestion["preset"], settings)
+def _ended(trial: RayTrial) -> Ended:
+    """What Tune knows of a trial, in plain data."""
+    said = _raised(trial) if trial.status == ERROR else None
+    return Ended(_ticket(trial), trial.status, trial.last_result or {}, trial.run_metadata.num_failures, said)
 
 
-def _dirname(trial: RayTrial) -> str:
-    return _ticket(trial.trial_id, trial.config).name
-
-
-def _why_failed(trial: RayTrial) -> str | None:
-    """One line about why a trial failed, or None."""
-    result = trial.last_result or {}
-    if refused := result.get("refused"):
-        return str(refused)
-    if trial.status != "ERROR":
-        return None
-    if failing := result.get("failing"):
-        return str(failing)
+def _raised(trial: RayTrial) -> str | None:
+    """The last line of what a trial raised; None where its process was gone."""
     try:
         error = trial.get_pickled_error()
     except Exception:  # a full disk cuts this file too
-        return "It failed, and why could not be written; is the disk full?"
-    if error is None or isinstance(error, ray.exceptions.RayActorError):
-        return (
-            f"Its process died {trial.run_metadata.num_failures} times, most often for want of memory; fewer trials "
-            "at once (--concurrent) or a smaller --es.popsize need less."
-        )
-    return _reason(error)
+        return UNWRITTEN
+    return None if error is None or isinstance(error, ray.exceptions.RayActorError) else _reason(error)
 
 
 def _reason(error: BaseException) -> str:
@@ -335,6 +460,14 @@ def _reason(error: BaseException) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _over(trial: RayTrial) -> bool:
-    """Whether nothing more will come of a trial. An interrupt leaves TERMINATED ones that were not done."""
-    return trial.status == "ERROR" or (trial.status == "TERMINATED" and bool((trial.last_result or {}).get("done")))
+def _ticket(trial: RayTrial) -> Ticket:
+    return _ticket_for(trial.trial_id, trial.config)
+
+
+def _ticket_for(key: str, suggestion: dict[str, Any]) -> Ticket:
+    settings = {name: value for name, value in suggestion.items() if name not in OURS}
+    return Ticket(key, suggestion["number"], suggestion["preset"], settings)
+
+
+def _dirname(trial: RayTrial) -> str:
+    return _ticket(trial).name

@@ -20,11 +20,11 @@ from coconut import job as jobs
 from coconut.config import FitConfig, flatten, from_dict
 from coconut.job import Job
 from coconut.sweep import board as boards
-from coconut.sweep import cluster, page, ray, storage
+from coconut.sweep import page, ray, storage
 from coconut.sweep.board import Board, Entry
-from coconut.sweep.cluster import Session
 from coconut.sweep.errors import verdicts
 from coconut.sweep.plan import Outcome, Plan, Record, Ticket
+from coconut.sweep.ray import Session
 from coconut.sweep.runs import Runs, artifacts_in
 from coconut.sweep.screen import Screen
 from coconut.sweep.search import Search
@@ -46,8 +46,8 @@ def prepare(plan: Plan, config: FitConfig, session: Session, address: str | None
     job = jobs.collect(from_dict({"device": "cpu"}, config))
     if address or plan.gpus:
         _join(session, plan)
-        cluster.check_nodes(plan, _folders(plan.configure(job)))
-        job = cluster.remotely(plan, partial(jobs.settle_start, job, True, plan.settings["device"]))
+        ray.check_nodes(plan, _folders(plan.configure(job)))
+        job = ray.remotely(plan, partial(jobs.settle_start, job, True, plan.settings["device"]))
     else:
         job = jobs.settle_start(job, True, plan.settings["device"])
     storage.save_job(plan, job)
@@ -81,6 +81,7 @@ def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: st
 
 def carry_out(record: Record, job: Job, uri: str, session: Session, again: bool, budget: float | None) -> int:
     """Run or go on with a sweep; report whatever came of it. The exit code."""
+    assert job.nearest is not None
     plan, began = record.plan, time.monotonic()
     tracker = _tracker(record, uri)
     search = Search(plan.space, plan.configure(job), record.fixed, plan.seed, min(10, max(4, plan.trials // 4)))
@@ -89,7 +90,10 @@ def carry_out(record: Record, job: Job, uri: str, session: Session, again: bool,
     console.print(f"Whatever ends this sweep early: {_again(plan)} goes on with it.", style="dim")
     try:
         with Screen(plan, job, console) as screen:
-            outcomes, how = ray.run(plan, search, again=again, watchers=[screen, runs], budget=budget)
+            outcomes, how = ray.run(
+                plan, search, wire=build.wire, floor=job.nearest.score, again=again, watchers=[screen, runs],
+                budget=budget,
+            )  # fmt: skip
     except KeyboardInterrupt:
         console.print(f"Interrupted. Go on with: {_again(plan)}", style="yellow")
         tracker.close(HASTE)
@@ -160,7 +164,7 @@ def _tracker(record: Record, uri: str) -> Tracker:
 def _join(session: Session, plan: Plan) -> None:
     """Wait for Ray; say so where it has no place for a trial yet."""
     session.wait()
-    if not cluster.fitting_nodes(plan):
+    if not ray.fitting_nodes(plan):
         share = f"{plan.cpus:g} CPUs" + (f" and {plan.gpus:g} GPUs" if plan.gpus else "")
         console.print(f"No node of the cluster has {share} now; the sweep waits until one joins.", style="yellow")
 
@@ -186,7 +190,7 @@ def hear_test(record: Record, job: Job, board: Board) -> None:
     missing = {name: pack for name, pack in packs.items() if name not in record.tests}
     if missing or NEAREST not in record.tests:
         task = partial(_hear, job, missing, plan.configure(job))
-        heard = cluster.remotely(plan, task) if plan.gpus else task()
+        heard = ray.remotely(plan, task) if plan.gpus else task()
         record.tests |= {name: score for name, (score, _) in heard.items()}
         record.left_out |= {name: scores for name, (_, scores) in heard.items()}
 

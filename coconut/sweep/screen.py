@@ -13,6 +13,7 @@ from rich.table import Table
 from coconut.config import FitConfig
 from coconut.fit import progress
 from coconut.job import Job
+from coconut.sweep.board import described
 from coconut.sweep.plan import Plan, Row, Ticket
 
 RECENT = 6  # ended trials that the live table still shows
@@ -73,8 +74,7 @@ class Screen:
             self.live.update(self._table())
 
     def _what(self, ticket: Ticket) -> str:
-        config = self.plan.configure(self.job, ticket.settings)
-        return f"{config.es.kind} sigma {config.es.sigma:.3g} popsize {config.es.candidates}, {config.space.kind}"
+        return described(self.plan.configure(self.job, ticket.settings))
 
     def _table(self) -> Table:
         done = [seen for seen in self.seen.values() if seen.state != "running"]

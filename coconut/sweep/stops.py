@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coconut.score import WEIGHTS
 from coconut.sweep.board import GUARD, Board, Entry, Row
-from coconut.sweep.worker import ASHA
+from coconut.sweep.ended import ASHA
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import fs
 
 from coconut.config import InputError
 from coconut.files import write_text
-from coconut.job import Job
 from coconut.sweep.plan import FILE, Plan, Record
+
+if TYPE_CHECKING:
+    from coconut.job import Job
 
 JOB = "job"
 DONE = "trial.json"  # written last: the artifacts of a folder that has it are complete
@@ -58,6 +60,8 @@ def load_job(plan: Plan) -> Job:
 
 @lru_cache(2)
 def _read(place: str, remote: bool) -> Job:
+    from coconut.job import Job
+
     if not remote:
         return Job.load(place)
     with tempfile.TemporaryDirectory() as temporary:

@@ -12,11 +12,11 @@ from coconut import artifacts
 from coconut.config import InputError
 from coconut.quiet import quiet
 from coconut.sweep import storage
+from coconut.sweep.ended import ASHA
 from coconut.sweep.plan import METRIC, Plan, Row, Ticket
 from coconut.synthesis.memory import keep_within
 from coconut.trial import Trial, Wire
 
-ASHA = "asha"  # what stopped a trial that did not stop by itself
 log = logging.getLogger(__name__)
 
 
