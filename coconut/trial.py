@@ -74,10 +74,10 @@ class Trial:
 
     @property
     def due(self) -> bool:
-        """Whether a checkpoint is worth its time: at every new best, at the end, and every few generations."""
+        """Whether a checkpoint is worth its time: after a new best, at the end, and every few generations."""
         row = self.rows[-1]
         generation = row["generation"]
-        news = self.ended or row["best_generation"] == generation or generation - self._saved >= CHECKPOINT_EVERY
+        news = self.ended or row["best_generation"] > self._saved or generation - self._saved >= CHECKPOINT_EVERY
         return news and generation != self._saved
 
     def save(self, folder: Path) -> None:

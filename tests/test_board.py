@@ -14,7 +14,7 @@ from rich.console import Console
 from coconut import audio
 from coconut.config import from_dict
 from coconut.sweep import board as boards
-from coconut.sweep import page
+from coconut.sweep import lastwords, page
 from coconut.sweep.board import Board, Entry, Nearest
 from coconut.sweep.clips import clip
 
@@ -117,7 +117,7 @@ def test_the_files_say_the_same(board, tmp_path):
 
 def test_the_terminal_table_fits_eighty_columns(board):
     console = Console(width=80, file=io.StringIO())
-    console.print(boards.table(board))
+    console.print(lastwords.table(board.summary()))
     text = console.file.getvalue()
     assert "3 of 5 trials finished" in text
     for word in ("002", "000 seed", "70.00", "+20.00", "-5.00", "overcooked", "generations", "failed"):
@@ -167,7 +167,7 @@ def test_the_test_score_stands_beside_the_heldout_one(tmp_path):
     board = Board("try", boards.ranked([one, entry(tmp_path, 1, [50, 55])]), NEAREST, 2, 1.0, 48.25, 4)
     assert [r["test_score"] for r in board.records()] == [57.5, None]
     console = Console(width=90, file=io.StringIO())
-    console.print(boards.table(board))
+    console.print(lastwords.table(board.summary()))
     assert "57.50" in console.file.getvalue()
     text = page.page(board)
     assert "On 4 test sentences" in text

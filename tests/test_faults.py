@@ -6,6 +6,7 @@ import pickle
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -17,9 +18,11 @@ import pytest
 
 from coconut import cli
 from coconut.config import InputError
-from coconut.sweep import DEFAULT_SPACE, preflight, run, snapshots, storage, tracking, worker
+from coconut.sweep import DEFAULT_SPACE, preflight, run, snapshots, storage, tracking, unchanged, worker
 from coconut.sweep import ray as sweeps
+from coconut.sweep.command import absolute_uri
 from coconut.sweep.ended import Ended, how_it_ended
+from coconut.sweep.errors import jackknife
 from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import Outcome, Plan, Record, Ticket
 from coconut.sweep.runs import Runs, grouped
@@ -46,6 +49,18 @@ def snapshot(folder, trials):
     (folder / "experiment_state-2026-01-01_00-00-00.json").write_text(json.dumps({"trial_data": trials}))
     (folder / "searcher-state-2026-01-01_00-00-00.pkl").write_bytes(pickle.dumps(("study", trials)))
     (folder / "tuner.pkl").write_bytes(b"tuner")
+
+
+def test_a_snapshot_is_copied_again_only_when_there_is_a_new_one(tmp_path, monkeypatch):
+    settings, copies = Plan("toy", str(tmp_path), DEFAULT_SPACE), []
+    monkeypatch.setattr(snapshots, "PERIOD", -1.0)
+    monkeypatch.setattr(snapshots, "keep", copies.append)
+    keeper = snapshots.Keeper(settings)
+    snapshot(tmp_path / "toy", [1])
+    for seconds in (1, 1, 2):
+        os.utime(next((tmp_path / "toy").glob("experiment_state-*")), (seconds, seconds))
+        keeper.tick()
+    assert len(copies) == 2
 
 
 def cut(path):
@@ -234,19 +249,51 @@ def test_whatever_broke_a_sweep_off_its_last_words_say_how_to_go_on(swept, monke
     assert "Interrupted" not in said
 
 
-def test_a_finished_sweep_is_told_again_without_ray(swept, sent, monkeypatch, capsys):
+def test_a_finished_sweep_is_told_again_from_what_it_left_and_anew_where_that_changed(swept, sent, monkeypatch, capsys):
     record, runs, outcomes = swept
-    monkeypatch.setattr(run.page, "write", lambda board, folder: None)
-    record.endings = [run.ending(outcome) for outcome in outcomes]
-    storage.save_record(record)
+    pages = []
+
+    def page(board, folder):
+        pages.append((folder / "leaderboard.json").write_text(json.dumps(board.summary())))
+
+    monkeypatch.setattr(run.page, "write", page)
+    record.endings, record.tracking_uri = [run.ending(outcome) for outcome in outcomes], absolute_uri(SQLITE)
     assert run.report(record, job(), runs, outcomes, "complete", None) == 0
-    first = capsys.readouterr().out
+    first, before = capsys.readouterr().out, len(sent)
     monkeypatch.setattr(sweeps, "Session", None)
-    words = ["--resume", "--name", "toy", "--storage", record.plan.storage, "--tracking-uri", SQLITE]
+    words = ["--resume", "--name", "toy", "--storage", record.plan.storage]
     assert Record.load(record.plan.home).finished
-    assert cli.main(["sweep", *words]) == 0
-    assert capsys.readouterr().out == first
-    assert sum(event["op"] == "row" for event in sent) == len({(e["key"], e["step"]) for e in sent if e["op"] == "row"})
+    for written, changed in ((1, None), (2, outcomes[0].folder / "voice_0.wav"), (2, None)):
+        if changed:
+            changed.touch()
+        assert cli.main(["sweep", *words]) == 0
+        assert capsys.readouterr().out == first
+        assert len(pages) == written
+        assert (len(sent) == before) is (written == 1)
+    rows = [event for event in sent if event["op"] == "row"]
+    assert len(rows) == len({(event["key"], event["step"]) for event in rows})
+
+
+@pytest.mark.parametrize("lost", ["report.html", "best/voice.pt", "leaderboard.csv"])
+def test_a_sweep_that_lost_a_part_of_its_end_is_told_anew(tmp_path, lost):
+    record = Record(Plan("toy", str(tmp_path), DEFAULT_SPACE), "id", SQLITE)
+    for name in unchanged.MADE:
+        (record.plan.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (record.plan.home / name).write_text("made")
+    assert not unchanged.holds(record, SQLITE)
+    unchanged.mark(record)
+    assert unchanged.holds(Record.load(record.plan.home), SQLITE)
+    assert not unchanged.holds(record, "sqlite:///another.db")
+    (record.plan.home / lost).unlink()
+    assert not unchanged.holds(record, SQLITE)
+
+
+@pytest.mark.slow
+def test_to_say_the_last_words_again_neither_models_nor_charts_are_loaded():
+    code = "import sys, coconut.cli, coconut.sweep.unchanged; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'coconut.sweep.lastwords'" in done.stdout
+    assert not any(f"'{name}'" in done.stdout for name in ("torch", "ray", "optuna", "plotly", "matplotlib", "mlflow"))
 
 
 def test_state_that_a_resume_needs_lies_in_the_storage(tmp_path, monkeypatch):
@@ -300,6 +347,29 @@ def test_a_beginning_clears_an_old_end(tmp_path, sent):
     again = Tracker(SQLITE, tmp_path)
     assert not again.closed("one")
     assert again.close() is None
+
+
+def test_scores_stand_in_mlflow_with_their_errors(swept, sent):
+    """Those that the board has, at steps of their own after each trial's rows."""
+    record, runs, outcomes = swept
+    record.left_out = {"nearest": [40.0, 41.0, 39.0], "trial_000": [41.0, 42.0, 43.0]}
+    board = run.make_board(record, job(), outcomes)
+    runs.conclude(board, outcomes, "complete")
+    runs.tracker.close()
+    last = {outcome.ticket.key: int(outcome.rows[-1]["syntheses"]) for outcome in outcomes}
+    logged = {(event["key"], event["step"]): event["row"] for event in sent if event["op"] == "row"}
+    heldout = jackknife([50.0, 51.0, 52.0, 53.0])
+    for entry, key in ((e, f"key{int(e.trial[-3:])}") for e in board.entries):
+        assert logged[f"id/{key}", last[key] + 1] == {"best_score_error": pytest.approx(heldout)}
+        tested = {"test_score": entry.test_score}
+        tested |= {"test_score_error": pytest.approx(jackknife([41.0, 42.0, 43.0]))} if key == "key0" else {}
+        assert logged[f"id/{key}", last[key] + 2] == tested
+    parent = max((event for event in sent if event["key"] == "id" and event["op"] == "row"), key=lambda e: e["step"])
+    errors = {name: value for name, value in parent["row"].items() if name.endswith("_error")}
+    assert errors["best_score_error"] == errors["nearest_score_error"] == pytest.approx(heldout)
+    assert errors["gain_error"] == pytest.approx(0)  # both voices scatter alike
+    assert errors["nearest_test_score_error"] == pytest.approx(jackknife([40.0, 41.0, 39.0]))
+    assert ("test_score_error" in errors) is (board.best.trial == "trial_000")
 
 
 def test_runs_are_named_by_what_they_are_and_hold_what_differs(tmp_path, sent):

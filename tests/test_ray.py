@@ -19,6 +19,7 @@ from coconut.config import InputError
 from coconut.sweep import DEFAULT_SPACE, storage, worker
 from coconut.sweep import ray as sweeps
 from coconut.sweep.interrupt import interruptible
+from coconut.sweep.pace import rungs
 from coconut.sweep.plan import Plan, Ticket, settle_devices
 from coconut.sweep.search import Search
 from coconut.trial import Trial
@@ -216,7 +217,8 @@ def test_missing_artifacts_are_made_from_a_checkpoint(tmp_path):
 def test_a_report_carries_the_row_and_its_clock_or_a_refusal(tmp_path):
     settings = plan(tmp_path)
     said = worker.Worker(settings, Ticket("a", 0, "", {}), wire).report()
-    assert said["best_score"] == said["row"]["score"]
+    (row,) = said["rows"]
+    assert said["best_score"] == row["score"]
     assert (said["syntheses"], said["stop"], said["done"], said["should_checkpoint"]) == (4, "", False, True)
     assert (
         "did you mean es.sigma"
@@ -321,6 +323,12 @@ def test_the_first_trial_at_a_rung_goes_on_if_it_is_not_below_the_floor(spent, s
     asha.on_trial_add(None, trial)
     found = asha.on_trial_result(None, trial, {"syntheses": spent, "best_score": score})
     assert found == ("CONTINUE" if goes_on else "STOP")
+
+
+@pytest.mark.parametrize("budget", [7, 24, 64, 184, 600, 1000, 4800, 100_000])
+def test_trials_report_at_the_rungs_of_asha(budget):
+    (bracket,) = sweeps.Asha(budget, -math.inf)._brackets
+    assert [rung for rung, _ in reversed(bracket._rungs)] == rungs(budget)
 
 
 # device, --gpus-per-trial, GPUs here, --address, GPUs of the cluster -> device and share of each trial, or why not

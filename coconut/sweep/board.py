@@ -10,17 +10,16 @@ utterances, and so has every lead of one voice over another (errors.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from coconut import artifacts, strategy
 from coconut.config import FitConfig
 from coconut.job import Nearest
 from coconut.sweep.errors import gap, jackknife, verdicts
+from coconut.sweep.lastwords import cell
 
 Row = dict[str, Any]
 GUARD = ("patience", "overcooked")  # what ends a trial by itself before its budget
@@ -168,6 +167,22 @@ class Board:
         ranks = iter(range(1, len(self.entries) + 1))
         return [entry.record(next(ranks) if rankable(entry) else None, self.nearest) for entry in self.entries]
 
+    def summary(self) -> dict[str, Any]:
+        """All that is said of a sweep but its curves, in plain data: the content of leaderboard.json."""
+        best = self.best
+        nearest = {"test_score": self.nearest_test, "test_error": self.nearest_test_error}
+        return {
+            "name": self.name,
+            "trials_asked": self.asked,
+            "trials_finished": self.finished,
+            "nearest": asdict(self.nearest) | nearest,
+            "tested": self.tested,
+            "best": best.trial if best else None,
+            "verdicts": verdicts(self),
+            "ledger": self.ledger(),
+            "leaderboard": self.records(),
+        }
+
     def stopped(self, *reasons: str) -> list[Entry]:
         """Finished trials that ended for one of these reasons."""
         return [entry for entry in self.entries if entry.status == "finished" and entry.rows and entry.stop in reasons]
@@ -210,39 +225,12 @@ def ranked(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(entries, key=order)
 
 
-def table(board: Board) -> Table:
-    """The leaderboard for a terminal."""
-    shown = Table(
-        title=f"{board.name}: {board.finished} of {board.asked} trials finished",
-        title_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
-    for name in ("#", "trial", "kind", "space", "sigma", "best", "±", "gain", "test", "±", "at", "stop"):
-        text = name in ("trial", "kind", "space", "stop")
-        shown.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for record in board.records():
-        trial = record["trial"].removeprefix("trial_") + (f" {record['preset']}" if record["preset"] else "")
-        shown.add_row(
-            _cell(record["rank"], ".0f"), trial, record["kind"], record["space"], _cell(record["sigma"], ".3g"),
-            _cell(record["best_score"], ".2f"), _cell(record["best_error"], ".1f"), _cell(record["gain"], "+.2f"),
-            _cell(record["test_score"], ".2f"), _cell(record["test_error"], ".1f"),
-            _cell(record["best_syntheses"], ".0f"), record["stop"],
-        )  # fmt: skip
-    return shown
-
-
 def described(config: FitConfig) -> str:
     """The settings that tell a trial from others at a glance, such as `snes pca sigma .37 popsize 20`."""
     es = config.es
     if strategy.KINDS[es.kind].needs_gradient:
         return f"{es.kind} {config.space.kind} learning rate {_short(es.learning_rate)}"
     return f"{es.kind} {config.space.kind} sigma {_short(es.sigma)} popsize {es.candidates}"
-
-
-def _cell(value: float | None, form: str, error: float | None = None) -> str:
-    said = "-" if value is None else format(round(value, 6) + 0.0, form)
-    return said if value is None or error is None else f"{said} ± {error:.2f}"
 
 
 def markdown(board: Board) -> str:
@@ -252,7 +240,7 @@ def markdown(board: Board) -> str:
     lines += [f"{verdict}\n" for verdict in verdicts(board)]
     lines += ["| rank | trial | kind | space | best | gain | test | stop |", "|---|---|---|---|---|---|---|---|"]
     for r in board.records()[:10]:
-        held, gain = _cell(r["best_score"], ".2f", r["best_error"]), _cell(r["gain"], "+.2f", r["gain_error"])
-        numbers = f"{held} | {gain} | {_cell(r['test_score'], '.2f', r['test_error'])}"
+        held, gain = cell(r["best_score"], ".2f", r["best_error"]), cell(r["gain"], "+.2f", r["gain_error"])
+        numbers = f"{held} | {gain} | {cell(r['test_score'], '.2f', r['test_error'])}"
         lines.append(f"| {r['rank'] or '-'} | {r['trial']} | {r['kind']} | {r['space']} | {numbers} | {r['stop']} |")
     return "\n".join(lines)

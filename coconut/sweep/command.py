@@ -82,22 +82,22 @@ def start(args: argparse.Namespace) -> int:
     Tracker.preflight(uri)
     with Session(plan, args.address) as session:  # Ray starts while the rest is imported and the job made
         from coconut.sweep import run, storage
+        from coconut.sweep.lastwords import console
 
-        run.console.print(f"{plan.name}: {config.data} on {config.model}; which stock voice is nearest?", markup=False)
+        console.print(f"{plan.name}: {config.data} on {config.model}; which stock voice is nearest?", markup=False)
         job = run.prepare(plan, config, session, args.address)
         for note in job.notes:
-            run.console.print(note, style="dim", markup=False)
+            console.print(note, style="dim", markup=False)
         assert job.nearest is not None
-        run.console.print(f"{job.nearest.name}, with a held-out score of {job.nearest.score:.2f}. Now the trials.")
+        console.print(f"{job.nearest.name}, with a held-out score of {job.nearest.score:.2f}. Now the trials.")
         record = Record(plan, uuid.uuid4().hex[:12], bare(uri), fixed)
         storage.save_record(record)
-        return run.carry_out(record, job, uri, session, again=False, budget=args.time_budget)
+        return run.carry_out(record, job, uri, session, resumed=False, budget=args.time_budget)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Go on with a sweep, whatever ended it."""
-    from coconut.sweep import storage
-    from coconut.sweep.ray import Session
+    from coconut.sweep import storage, unchanged
     from coconut.sweep.tracking import Tracker
 
     if not args.name:
@@ -111,6 +111,10 @@ def resume(args: argparse.Namespace) -> int:
         Tracker.preflight(uri)
     except InputError as error:  # trials are worth more: what MLflow does not take waits in the journal
         print(f"coconut: {error} The sweep goes on without it.", file=sys.stderr)
+    if record.finished and unchanged.holds(record, uri):
+        return unchanged.tell(record, uri)
+    from coconut.sweep.ray import Session
+
     if record.finished:
         from coconut.sweep import run
 
@@ -119,7 +123,7 @@ def resume(args: argparse.Namespace) -> int:
         from coconut.sweep import run
 
         job = storage.load_job(record.plan)
-        return run.carry_out(record, job, uri, session, again=True, budget=args.time_budget)
+        return run.carry_out(record, job, uri, session, resumed=True, budget=args.time_budget)
 
 
 def make_plan(args: argparse.Namespace) -> tuple[Any, FitConfig]:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,25 +29,13 @@ FALLEN = 12  # trials past their peak that are drawn
 
 def write(board: Board, folder: Path) -> list[Path]:
     """leaderboard.json, leaderboard.csv, leaderboard.md and report.html into `folder`."""
-    best = board.best
-    nearest = {"test_score": board.nearest_test, "test_error": board.nearest_test_error}
-    data = {
-        "name": board.name,
-        "trials_asked": board.asked,
-        "trials_finished": board.finished,
-        "nearest": asdict(board.nearest) | nearest,
-        "tested": board.tested,
-        "best": best.trial if best else None,
-        "verdicts": verdicts(board),
-        "ledger": board.ledger(),
-        "leaderboard": board.records(),
-    }
+    summary = board.summary()
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(board.records())
+    writer.writerows(summary["leaderboard"])
     return [
-        write_text(folder / "leaderboard.json", json.dumps(data, indent=2) + "\n"),
+        write_text(folder / "leaderboard.json", json.dumps(summary, indent=2) + "\n"),
         write_text(folder / "leaderboard.csv", table.getvalue()),
         write_text(folder / "leaderboard.md", markdown(board) + "\n"),
         write_text(folder / "report.html", page(board)),

@@ -108,7 +108,7 @@ class Record:
 
     id: of the sweep's run in MLflow; tracking_uri: without a password; fixed: the searchable settings that were
     typed; tests: test scores by trial name, and of "nearest"; left_out: the same with each utterance in turn left
-    out; endings: how each trial ended, once all have.
+    out; endings: how each trial ended, once all have; told: what its end was told from (unchanged.py).
     """
 
     plan: Plan
@@ -119,6 +119,7 @@ class Record:
     tests: dict[str, float] = field(default_factory=dict)
     endings: list[Row] = field(default_factory=list)
     left_out: dict[str, list[float]] = field(default_factory=dict)
+    told: str = ""
 
     @property
     def finished(self) -> bool:

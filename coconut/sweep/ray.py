@@ -1,6 +1,6 @@
 """The only file that knows Ray: started or joined, its nodes, trials on shares of them, and their resumption.
 
-Every trial reports each scored generation with `best_score`; it is the last report that a
+Every trial reports its scored generations (pace.py) with `best_score`; it is the last report that a
 searcher sees, and an overcooked fit ends below its peak. A fit that is over stops itself, and
 leaves its artifacts before it says so. A trial that is stopped from outside leaves them when its
 process is told to go; where that was not in time, they are made afterwards from its checkpoint.
@@ -26,7 +26,7 @@ os.environ.update(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # steps.jsonl and MLflow hold it all
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a refused trial reports no metric
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the last words and error.txt of the trial say it
-        "TUNE_GLOBAL_CHECKPOINT_S": "5",
+        "TUNE_GLOBAL_CHECKPOINT_S": "auto",  # every 10 s, less often where that would take more than 5% of the time
         **os.environ,
     }
 )
@@ -41,7 +41,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from coconut.config import FitConfig, InputError
 from coconut.quiet import quiet
-from coconut.sweep import snapshots, storage
+from coconut.sweep import pace, snapshots, storage
 from coconut.sweep.ended import ERROR, UNWRITTEN, Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket
@@ -55,8 +55,6 @@ SETTINGS: dict[str, Any] = {"worker_niceness": 0}  # else trials get only what a
 PRELOADED = {"preload_python_modules": ["coconut.sweep.worker", "coconut.sweep.ray"]}  # what a trial's process imports
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
 KEPT = 3  # checkpoints of a trial: a snapshot may name one that is not the newest
-GRACE = 1 / 6  # share of the budget before ASHA may stop a trial
-REDUCTION = 4  # ASHA keeps the best quarter at each rung
 OURS = ("number", "preset")  # of a suggestion, beside its settings
 log = logging.getLogger(__name__)
 DEFAULT_ENV_VARS.clear()  # one of PyTorch Lightning's, for which trials could not take processes that Ray has ready
@@ -309,9 +307,9 @@ class Bridge(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: Row, **info: Any
     ) -> None:
-        if METRIC in result:
-            _watch.tell("reported", _ticket(trial), result["row"])
-        elif result.get("failing"):
+        for row in result.pop("rows", ()):  # Tune would keep them, and write them with every snapshot
+            _watch.tell("reported", _ticket(trial), row)
+        if result.get("failing"):
             trial.max_failures = 0
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
@@ -331,9 +329,8 @@ class Asha(AsyncHyperBandScheduler):
     """
 
     def __init__(self, budget: int, floor: float) -> None:
-        grace = max(1, round(budget * GRACE))
-        super().__init__("syntheses", max_t=budget + 1, grace_period=grace, reduction_factor=REDUCTION)
-        self.grace, self.floor = grace, floor
+        self.grace, self.floor = pace.grace(budget), floor
+        super().__init__("syntheses", max_t=budget + 1, grace_period=self.grace, reduction_factor=pace.REDUCTION)
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Row) -> str:
         action: str = super().on_trial_result(tune_controller, trial, result)

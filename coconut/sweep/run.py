@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import Tensor
 
 from coconut import build, resources, voicepack
@@ -20,11 +18,12 @@ from coconut import job as jobs
 from coconut.config import FitConfig, flatten, from_dict
 from coconut.job import Job
 from coconut.sweep import board as boards
-from coconut.sweep import page, ray, storage
+from coconut.sweep import page, ray, storage, unchanged
 from coconut.sweep.board import Board, Entry
-from coconut.sweep.errors import verdicts
+from coconut.sweep.lastwords import again, code, conclude, console
 from coconut.sweep.plan import Outcome, Plan, Record, Ticket
 from coconut.sweep.ray import Session
+from coconut.sweep.room import Room
 from coconut.sweep.runs import Runs, artifacts_in
 from coconut.sweep.screen import Screen
 from coconut.sweep.search import Search
@@ -34,7 +33,6 @@ from coconut.sweep.worker import rows
 HEARD = 5  # of a ranking's first voices the test is heard: the winner and the runners-up
 NEAREST = "nearest"
 HASTE = 5.0  # seconds that MLflow gets after a second Ctrl-C
-console = Console(highlight=False, soft_wrap=True)
 log = logging.getLogger(__name__)
 
 
@@ -56,8 +54,7 @@ def prepare(plan: Plan, config: FitConfig, session: Session, address: str | None
 
 def _folders(config: FitConfig) -> list[str]:
     """Model folders that every node must have."""
-    named = [config.model] + ([config.mimi_model] if config.loss.mimi else [])
-    return [name for name in named if Path(name).is_dir()]
+    return [name for name in (config.model, config.mimi_model, config.score.encoder) if name and Path(name).is_dir()]
 
 
 def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: str) -> None:
@@ -79,7 +76,7 @@ def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: st
         console.print(f"  {name} = {value}", style="dim")
 
 
-def carry_out(record: Record, job: Job, uri: str, session: Session, again: bool, budget: float | None) -> int:
+def carry_out(record: Record, job: Job, uri: str, session: Session, resumed: bool, budget: float | None) -> int:
     """Run or go on with a sweep; report whatever came of it. The exit code."""
     assert job.nearest is not None
     plan, began = record.plan, time.monotonic()
@@ -87,15 +84,16 @@ def carry_out(record: Record, job: Job, uri: str, session: Session, again: bool,
     search = Search(plan.space, plan.configure(job), record.fixed, plan.seed, min(10, max(4, plan.trials // 4)))
     runs = Runs(plan, job, tracker, record.id, record.fixed)
     _join(session, plan)
-    console.print(f"Whatever ends this sweep early: {_again(plan)} goes on with it.", style="dim")
+    console.print(f"Whatever ends this sweep early: {again(plan)} goes on with it.", style="dim")
     try:
-        with Screen(plan, job, console) as screen:
+        with Screen(plan, job, console) as screen, Room(plan) as room:
             outcomes, how = ray.run(
-                plan, search, wire=build.wire, floor=job.nearest.score, again=again, watchers=[screen, runs],
+                plan, search, wire=build.wire, floor=job.nearest.score, again=resumed, watchers=[screen, runs, room],
                 budget=budget,
             )  # fmt: skip
+        how = room.explain(how)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. Go on with: {_again(plan)}", style="yellow")
+        console.print(f"Interrupted. Go on with: {again(plan)}", style="yellow")
         tracker.close(HASTE)
         return 130
     record.seconds += time.monotonic() - began
@@ -128,10 +126,11 @@ def report(record: Record, job: Job, runs: Runs, outcomes: list[Outcome], how: s
         ("MLflow could not be told of the end", partial(runs.close, board, folder, how)),
     ):
         well = attempt(problem, step) and well
-    conclude(plan, board, how, tracker.uri, tracker.close())
-    if how == "interrupted":
-        return 130
-    return 0 if board.finished and how in ("complete", "budget") and well else 1
+    unsent, summary = tracker.close(), board.summary()
+    if record.finished and well and not tracker.dropped:
+        attempt("sweep.json could not be written", partial(unchanged.mark, record))
+    conclude(plan, summary, how, tracker.uri, unsent)
+    return code(summary, how) if well or how == "interrupted" else 1
 
 
 def attempt(problem: str, step: Callable[[], object]) -> bool:
@@ -215,59 +214,3 @@ def keep_best(board: Board, folder: Path) -> None:
         shutil.copy2(path, fresh / path.name)
     shutil.rmtree(folder / "best", ignore_errors=True)
     fresh.rename(folder / "best")
-
-
-def conclude(plan: Plan, board: Board, how: str, uri: str, unsent: str | None) -> None:
-    """The sweep's last words."""
-    folder = plan.home
-    console.print(boards.table(board))
-    for entry in board.entries:
-        if entry.error:
-            console.print(f"{entry.trial} failed: {entry.error}", style="red")
-    if board.finished < board.asked:
-        console.print(f"Only {board.finished} of the {board.asked} trials asked for finished.", style="yellow")
-    best, near = board.best, board.nearest
-    if best and best.best_score is not None:
-        console.print(_compared("Held-out score", near.name, near.score, best.trial, best.best_score))
-        console.print(_test_line(board, best))
-        for verdict in verdicts(board):
-            console.print(verdict)
-        console.print(f"Best voice: {folder / 'best' / 'voice.pt'}")
-        console.print(f"Listen: {folder / 'best' / 'voice_0.wav'} beside {folder / 'best' / 'target_0.wav'}")
-    spent = board.ledger()
-    cost = f"{spent['syntheses']:,.0f} syntheses, {spent['audio_seconds']:,.0f} s of audio, {spent['seconds']:,.0f} s"
-    console.print(f"{cost}; early stops saved {spent['syntheses_saved']:,.0f} syntheses.")
-    console.print(f"Page: {folder / 'report.html'}")
-    if unsent:
-        console.print(f"{unsent} This sends them: {_again(plan)}", style="yellow")
-    console.print("All runs: " + (f"mlflow ui --backend-store-uri {_near(uri)}" if uri.startswith("sqlite") else uri))
-    if how != "complete":
-        why = {"budget": "The time budget is used up.", "interrupted": "Interrupted."}.get(how, how)
-        console.print(f"{why} Go on with: {_again(plan)}", style="yellow")
-
-
-def _compared(what: str, near: str, before: float, best: str, after: float) -> str:
-    gain = round(after - before, 6) + 0.0
-    return f"{what}: {before:.2f} nearest stock voice ({near}), {after:.2f} best voice ({best}), {gain:+.2f}."
-
-
-def _test_line(board: Board, best: Entry) -> str:
-    if best.test_score is not None and board.nearest_test is not None:
-        what = f"Test score, on {board.tested} sentences that chose nothing"
-        return _compared(what, board.nearest.name, board.nearest_test, best.trial, best.test_score)
-    if not board.tested:
-        return "There was no test: all recordings were needed to fit and to choose the voice."
-    return "The test is not heard yet; it is when the sweep ends."
-
-
-def _near(uri: str) -> str:
-    """A sqlite address relative to here, where that is shorter to type."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    here = Path.cwd()
-    return f"sqlite:///{path.relative_to(here)}" if path.is_relative_to(here) else uri
-
-
-def _again(plan: Plan) -> str:
-    usual = plan.remote or Path(plan.storage) == Path("runs").resolve()
-    storage = "" if usual else f" --storage {shlex.quote(plan.storage)}"
-    return f"coconut sweep --name {shlex.quote(plan.name)}{storage} --resume"

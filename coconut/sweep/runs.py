@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coconut import strategy
+from coconut import artifacts, strategy
 from coconut.config import FitConfig, flatten
 from coconut.job import Job
 from coconut.sweep import storage, worker
-from coconut.sweep.board import Board, markdown
+from coconut.sweep.board import Board, Entry, markdown
+from coconut.sweep.errors import jackknife
 from coconut.sweep.plan import Outcome, Plan, Row, Ticket
 from coconut.sweep.tracking import Tracker
 
@@ -24,6 +25,7 @@ GROUPS = {  # names of a row as MLflow shows them, by group and then by name
     "best_generation": "search/best_generation", "audio_seconds": "cost/audio_seconds", "seconds": "cost/seconds",
 }  # fmt: skip
 LEFT_OUT = ("syntheses", "bad_candidates")  # the step itself; what steps.jsonl tells
+ERROR_STEP, TEST_STEP = 1, 2  # after a trial's last row: the error of its best score, then what the test says
 PAUSE = 1.0  # seconds between looks for the artifacts of trials that were stopped
 
 
@@ -76,17 +78,21 @@ class Runs:
             if storage.complete(folder, ticket.key):
                 del self.ending[ticket.key]
                 stop = json.loads((folder / storage.DONE).read_text(encoding="utf-8"))["stop"]
-                self._finish(self.key(ticket), folder, "FINISHED", {"coconut.stop": stop})
+                self._finish(ticket, folder, "FINISHED", {"coconut.stop": stop}, artifacts.read_rows(folder))
 
-    def _finish(self, key: str, folder: Path, status: str, tags: dict[str, str]) -> None:
+    def _finish(self, ticket: Ticket, folder: Path, status: str, tags: dict[str, str], rows: Sequence[Row]) -> None:
+        """The end of a trial's run, with its artifacts and how far its best score can be trusted."""
+        key, error = self.key(ticket), jackknife(artifacts.read_left_out(folder).get("voice", ()))
+        if rows and error is not None:
+            self.tracker.log(key, {"best_score_error": error}, int(rows[-1]["syntheses"]) + ERROR_STEP)
         self.tracker.files(key, folder, [path.name for path in artifacts_in(folder)])
         self.tracker.end(key, status, tags)
 
     def conclude(self, board: Board, outcomes: Sequence[Outcome], how: str) -> None:
         """What MLflow gets once the trials are over: states and artifacts that it lacks, the scores at the parent."""
-        heard = {entry.trial: entry.test_score for entry in board.entries}
+        heard = {entry.trial: entry for entry in board.entries}
         for outcome in outcomes:
-            self._trial(outcome, heard.get(outcome.ticket.name))
+            self._trial(outcome, heard[outcome.ticket.name])
         for lost in self.tracker.children(self.sweep) - {self.key(outcome.ticket) for outcome in outcomes}:
             if not self.tracker.closed(lost):
                 tags = {"coconut.stop": "lost when the driver died; tried anew as another run"}
@@ -102,7 +108,7 @@ class Runs:
         stopped = "KILLED" if how in ("interrupted", "budget") else "FAILED"
         self.tracker.end(self.sweep, "FINISHED" if how == "complete" and board.finished else stopped)
 
-    def _trial(self, outcome: Outcome, test_score: float | None) -> None:
+    def _trial(self, outcome: Outcome, entry: Entry) -> None:
         ticket, rows = outcome.ticket, outcome.rows
         key = self.key(ticket)
         if not self.tracker.closed(key):
@@ -111,9 +117,10 @@ class Runs:
                 self.reported(ticket, row)
             tags = {"coconut.stop": outcome.stop or outcome.status}
             tags |= {"coconut.error": outcome.error} if outcome.error else {}
-            self._finish(key, outcome.folder, STATUS[outcome.status], tags)
-        if test_score is not None and rows:
-            self.tracker.log(key, {"test_score": test_score}, int(rows[-1]["syntheses"]) + 1)
+            self._finish(ticket, outcome.folder, STATUS[outcome.status], tags, rows)
+        if entry.test_score is not None and rows:
+            heard = known({"test_score": entry.test_score, "test_score_error": entry.test_error})
+            self.tracker.log(key, heard, int(rows[-1]["syntheses"]) + TEST_STEP)
 
     def _parent(self, board: Board, how: str) -> None:
         """What came of the sweep, at a step that counts its finished trials, and the best of the first ones before."""
@@ -130,10 +137,28 @@ class Runs:
         rows[-1] |= {"nearest_score": board.nearest.score}
         if board.best.test_score is not None and board.nearest_test is not None:
             rows[-1] |= {"test_score": board.best.test_score, "nearest_test_score": board.nearest_test}
+        rows[-1] |= known(errors(board, board.best))
         rows[-1] |= {f"cost/{name}": value for name, value in board.ledger().items()}
         for step, row in enumerate(rows, 1):
             if how == "complete" or step == len(rows):
                 self.tracker.log(self.sweep, row, step)
+
+
+def errors(board: Board, best: Entry) -> dict[str, float | None]:
+    """The standard errors of the parent's scores, None where one is not known."""
+    heard = best.test_score is not None and board.nearest_test is not None
+    found = {
+        "best_score_error": best.best_error,
+        "nearest_score_error": board.nearest_error,
+        "gain_error": best.gain_error,
+    }
+    tests = {"test_score_error": best.test_error, "nearest_test_score_error": board.nearest_test_error}
+    return found | (tests if heard else {})
+
+
+def known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Without what is None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def run_name(ticket: Ticket, config: FitConfig) -> str:

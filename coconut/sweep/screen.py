@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from coconut.sweep.board import described
 from coconut.sweep.plan import Plan, Row, Ticket
 
 RECENT = 6  # ended trials that the live table still shows
+PER_SECOND = 2  # live tables
 THIRDS = 3  # of a trial's budget: how often it is heard of without a live table
 
 
@@ -37,7 +39,9 @@ class Screen:
         self.seen: dict[str, Seen] = {}
         self.began_at = time.monotonic()
         self.gone = 0.0  # shares of trials that went by in this process
-        self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self.drawn = -math.inf
+        live = Live(console=console, refresh_per_second=PER_SECOND, transient=True)
+        self.live = live if console.is_terminal else None
 
     def __enter__(self) -> Screen:
         if self.live:
@@ -70,7 +74,9 @@ class Screen:
             self.console.print(f"{_name(ticket)}: {line}", highlight=False)
 
     def tick(self) -> None:
-        if self.live:
+        """Draw the table anew, unless that was just done: of many trials it takes a while."""
+        if self.live and time.monotonic() - self.drawn > 1 / PER_SECOND:
+            self.drawn = time.monotonic()
             self.live.update(self._table())
 
     def _what(self, ticket: Ticket) -> str:

@@ -25,14 +25,17 @@ PERIOD = 30.0  # seconds between copies
 
 
 class Keeper:
-    """Copies a snapshot now and then while a sweep runs."""
+    """Copies a snapshot now and then while a sweep runs, if there is a new one."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.copied = plan, time.monotonic()
+        self.plan, self.copied, self.last = plan, time.monotonic(), -1
 
     def tick(self) -> None:
-        if time.monotonic() - self.copied > PERIOD:
-            self.copied = time.monotonic()
+        if time.monotonic() - self.copied <= PERIOD:
+            return
+        self.copied = time.monotonic()
+        if (newest := written(self.plan)) != self.last:
+            self.last = newest
             keep(self.plan)
 
     def began(self, ticket: Ticket) -> None: ...
@@ -40,6 +43,12 @@ class Keeper:
     def reported(self, ticket: Ticket, row: Row) -> None: ...
 
     def ended(self, ticket: Ticket, error: str | None) -> None: ...
+
+
+def written(plan: Plan) -> int:
+    """When Tune last wrote a snapshot, in nanoseconds since 1970; 0: never, or to a remote storage."""
+    found = [] if plan.remote else Path(plan.folder).glob(STATE)
+    return max((path.stat().st_mtime_ns for path in found), default=0)
 
 
 def keep(plan: Plan) -> None:

@@ -34,16 +34,17 @@ def voices(trial: Any, base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, A
     space = draw.choice("space.kind", list(style.KINDS))
     for name, spec, value in walk(base):
         where = spec.metadata["search"]
-        if where and _applies(name, value, kind, space):
+        if where and _applies(name, value, where, kind, space):
             draw.number(name, where)
     return dict(fixed)
 
 
-def _applies(name: str, value: Any, kind: str, space: str) -> bool:
-    """Whether an option does anything: a term of weight 0 is off, and some options are of other kinds."""
+def _applies(name: str, value: Any, where: Range, kind: str, space: str) -> bool:
+    """Whether an option is to be searched: some are of other kinds, and a term of weight 0 is off, unless 0 is
+    within its range."""
     group, _, option = name.rpartition(".")
     if group == "loss":
-        return bool(value)
+        return bool(value) or where.low == 0
     if group == "es":
         sampling = () if strategy.KINDS[kind].needs_gradient else ("sigma", "popsize")
         return option in (*sampling, *strategy.options(kind))
@@ -80,7 +81,7 @@ def presets(base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, dict[str, An
 def seed(base: FitConfig) -> dict[str, Any]:
     """Settings of the original script: CMA-ES on mixture logits and a bias in raw units, from the mean voice.
 
-    Its only loss was Mimi's; without those weights the nearest that can be had stands in.
+    Its only loss was Mimi's; where that term is off, the nearest that can be had stands in.
     """
     loss = {"mimi": 1.0} if base.loss.mimi else {"logmel": 1.0, "spectral": 1.0, "speaker": 1.0}
     return {

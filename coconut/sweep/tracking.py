@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut.config import InputError
-from coconut.files import write_text
+from coconut.files import rescued, write_text
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -154,9 +154,9 @@ class Tracker:
         self._note(event)
         with self._news:
             self._file.write(json.dumps(event) + "\n")
-            self._file.flush()
             self._events.append(event)
             self._news.notify()
+            rescued(self._file.flush)  # what a full disk does not take stays in the buffer, for the next flush
 
     def _note(self, event: Event) -> None:
         """What must be known of all events, sent ones too."""

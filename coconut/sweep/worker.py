@@ -13,6 +13,7 @@ from coconut.config import InputError
 from coconut.quiet import quiet
 from coconut.sweep import storage
 from coconut.sweep.ended import ASHA
+from coconut.sweep.pace import Pace
 from coconut.sweep.plan import METRIC, Plan, Row, Ticket
 from coconut.synthesis.memory import keep_within
 from coconut.trial import Trial, Wire
@@ -26,28 +27,34 @@ class Worker:
     def __init__(self, plan: Plan, ticket: Ticket, wire: Wire) -> None:
         self.plan, self.ticket, self.written = plan, ticket, False
         self.failure: Exception | None = None
-        self.trial = Trial(storage.load_job(plan), {**plan.settings, **ticket.settings}, wire)
+        job = storage.load_job(plan)
+        self.trial = Trial(job, {**plan.settings, **ticket.settings}, wire)
+        self.pace = Pace(plan.configure(job).budget)
 
     def report(self) -> dict[str, Any]:
-        """Run to the next scored generation: its row, the metric, what it cost, why it stopped ("": it goes on).
+        """Run until a report is due: the `rows` scored since the one before, and at the last of them the metric, what
+        it cost, and why the fit stopped ("": it goes on).
 
-        `refused` instead of all, where settings or data cannot be used. `failing` instead of all, and the error as
+        Beside the rows only `refused` where settings or data cannot be used, and only `failing`, with the error as
         `failure`, where the fit raised one: it would again. A trial that is over has left its artifacts.
         """
+        rows: list[Row] = []
         try:
-            row = self.trial.advance()
-            while "score" not in row and not self.trial.ended:
+            while not rows or not (self.trial.ended or self.pace.due(rows[-1])):
                 row = self.trial.advance()
+                if "score" in row or self.trial.ended:
+                    rows.append(row)
             if self.trial.ended:
                 self.write()
         except InputError as error:
-            return {"refused": str(error), "done": True}
+            return {"rows": rows, "refused": str(error), "done": True}
         except Exception as error:
             self.failure = error
-            return {"failing": _sentence(error)}
-        clock = {METRIC: row[METRIC], "syntheses": row["syntheses"]}
+            return {"rows": rows, "failing": _sentence(error)}
+        self.pace.reported(rows[-1])
+        clock = {METRIC: rows[-1][METRIC], "syntheses": rows[-1]["syntheses"]}
         end = {"stop": self.trial.stop, "done": self.trial.ended, "should_checkpoint": self.trial.due}
-        return {**clock, "row": row, **end}
+        return {**clock, "rows": rows, **end}
 
     def write(self) -> None:
         """The artifacts of the peak, once. Raises InputError for a rough voice."""
