@@ -10,8 +10,9 @@ What the C++ of torch does below one call of Python is the CPU's business; whate
 on a GPU: tensors of another device (but scalars of the CPU, and indices, which torch moves itself), generators of
 the CPU, `.numpy()`, pickling. A wait is what makes the host stop until the queue of kernels is empty: a value
 read, a mask turned into indices, a copy to or from memory that is not pinned or not asked to be non-blocking.
-A launch is an operation of ATen that computes; a recurrence counts once, as in cuDNN. In a backward pass, which
-runs in C++, gradients carry no device: there nothing is refused.
+A launch is an operation of ATen that computes; a recurrence counts once, as in cuDNN, and a fused kernel, computed
+here by what stands for it, as often as it is launched. In a backward pass, which runs in C++, gradients carry no
+device: there nothing is refused.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from coconut.synthesis.kernels import Kernel, launches
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 ROOT = str(Path(__file__).resolve().parents[1])
@@ -53,7 +56,7 @@ class Mixed(RuntimeError):
 class Pretend(Tensor):
     """A tensor of the pretend device. The class is the tag; what it means is up to `Device`."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
 
 class Generator:
@@ -147,7 +150,9 @@ class Device(TorchFunctionMode):
         if name == "copy_":
             with self._meter.on(origin == target == CUDA):
                 return func(*args, **kwargs)
-        plain = tuple(CPU if isinstance(a, str | torch.device) and not isinstance(a, torch.dtype) else a for a in args)
+        plain: Any = tuple(
+            CPU if isinstance(a, str | torch.device) and not isinstance(a, torch.dtype) else a for a in args
+        )
         plain = (plain[0], *(torch.empty(0, dtype=a.dtype) if isinstance(a, Tensor) else a for a in plain[1:]))
         kwargs = {k: v for k, v in kwargs.items() if k not in ("device", "non_blocking")}
         call = Tensor.to if name in ("cuda", "cpu") else func
@@ -219,7 +224,7 @@ class _Meter(TorchDispatchMode):
             if reads or (func in INDEXING and _by_mask(func, args)):
                 self.device._wait(str(func))
             if not func.is_view and func.overloadpacket.__name__ not in FREE:
-                self.device.launches[_place(func.overloadpacket.__name__)] += 1
+                self.device.launches[_place(func.overloadpacket.__name__)] += launches(func)
         out = func(*args, **(kwargs or {}))
         if self.counting and not func.is_view:
             self.device.moved += sum(x.nbytes for x in _tensors((args, kwargs, out)))
@@ -227,8 +232,8 @@ class _Meter(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def device() -> Iterator[Device]:
-    """Within it torch has one GPU, cuda:0. Compiling is left out: a test of its own is about that."""
+def device(fused: bool | None = True) -> Iterator[Device]:
+    """Within it torch has one GPU, cuda:0. `fused`: whether kernels agree with torch's operations; None: find out."""
     pretend = Device()
 
     def reset(*_: Any) -> None:
@@ -252,7 +257,8 @@ def device() -> Iterator[Device]:
     with contextlib.ExitStack() as stack:
         for name, value in faked.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
-        stack.enter_context(mock.patch.object(torch, "compile", lambda function, **_: function))
+        if fused is not None:
+            stack.enter_context(mock.patch.object(Kernel, "agrees", return_value=fused))
         stack.enter_context(pretend._meter)
         stack.enter_context(pretend)
         yield pretend
@@ -307,7 +313,8 @@ def _by_mask(func: Any, args: Any) -> bool:
 
 def _place(what: str) -> str:
     """The line of ours (or the last of another) that asked for it."""
-    frame, other = sys._getframe(2), ""
+    frame: Any = sys._getframe(2)
+    other = ""
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(ROOT + "/coconut"):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from coconut.synthesis.kernels import Kernel
 from coconut.synthesis.memory import Parts
 from coconut.synthesis.transfer import fetch, upload
 
@@ -32,11 +33,7 @@ def dtw(cost: Tensor, n: Tensor, m: Tensor, band: float = BAND, carried: Tensor 
     without it). Cells further than `band` from the straight line are closed; the band opens far
     enough for a path to exist. All cells of one anti-diagonal are computed together.
     """
-    grid, other = _summed(cost, n, m, band, carried)
-    item = torch.arange(len(cost), device=cost.device)
-    end = (n + m - 2, item, n)  # column 0 of the grid is a border
-    weight = (n + m).to(cost.dtype)
-    return grid[end] / weight, (other[end] if other is not None else torch.zeros_like(weight)) / weight
+    return WARP(cost, n, m, band, carried)
 
 
 def path(
@@ -48,8 +45,8 @@ def path(
     what it gives for `carried`: with the path known, both have a gradient. n and m are scalars on the device.
     """
     n, m = (upload([size], cost.device)[0] if k is None else k for k, size in zip((n, m), cost.shape, strict=True))
-    grid, _ = _summed(cost.detach()[None], n[None], m[None], band, None)
-    found, costs, sizes = fetch(grid[:, 0, 1:], cost, torch.stack([n, m]))
+    grid = WARP_GRID(cost.detach()[None], n[None], m[None], band)
+    found, costs, sizes = fetch(grid[:, 0], cost, torch.stack([n, m]))
     total, here = found.tolist(), costs.tolist()  # total[i + j][i]
     (rows, columns), taken = map(int, sizes.tolist()), []
     i, j = rows - 1, columns - 1
@@ -63,6 +60,18 @@ def path(
         i, j = (i - 1, j - 1) if diagonal else (i, j - 1) if back else (i - 1, j)
     steps = upload(torch.tensor([*taken, (0, 0, 2)]), cost.device)
     return steps[:, 0], steps[:, 1], steps[:, 2].to(cost.dtype) / (rows + columns)
+
+
+def _warp(cost: Tensor, n: Tensor, m: Tensor, band: float, carried: Tensor | None) -> tuple[Tensor, Tensor]:
+    grid, other = _summed(cost, n, m, band, carried)
+    item = torch.arange(len(cost), device=cost.device)
+    end = (n + m - 2, item, n)  # column 0 of the grid is a border
+    weight = (n + m).to(cost.dtype)
+    return grid[end] / weight, (other[end] if other is not None else torch.zeros_like(weight)) / weight
+
+
+def _warp_grid(cost: Tensor, n: Tensor, m: Tensor, band: float) -> Tensor:
+    return _summed(cost, n, m, band, None)[0][:, :, 1:]
 
 
 def _summed(cost: Tensor, n: Tensor, m: Tensor, band: float, carried: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -115,3 +124,21 @@ def _skewed(matrix: Tensor, fill: float) -> Tensor:
     out = matrix.new_full((rows + columns - 1, size, rows + 1), fill)
     out[:, :, 1:] = flat.unflatten(1, (rows, rows + columns - 1)).permute(2, 0, 1)
     return out
+
+
+def _example(device: torch.device) -> tuple:
+    cost = (torch.arange(2 * 40 * 30.0, device=device) * 0.7).sin().abs().view(2, 40, 30)
+    sizes = torch.arange(2, device=device)
+    return cost, 40 - 7 * sizes, 30 - 9 * sizes, BAND
+
+
+WARP = Kernel(  # what `dtw` gives
+    "warp(Tensor cost, Tensor n, Tensor m, float band, Tensor? carried) -> (Tensor, Tensor)",
+    _warp,
+    lambda device: (*_example(device), _example(device)[0].square()),
+)
+WARP_GRID = Kernel(  # [N + M - 1, B, N]: the cost of the best path to cell i, j at [i + j, :, i], as far as items reach
+    "warp_grid(Tensor cost, Tensor n, Tensor m, float band) -> Tensor",
+    _warp_grid,
+    lambda device: tuple(x[:1] if isinstance(x, Tensor) else x for x in _example(device)),
+)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from coconut.synthesis import elementwise, ragged
 from coconut.synthesis.convolution import Conv, Up
-from coconut.synthesis.layers import ResBlock, SnakeBlock, StyleBank, adain_snake
-from coconut.synthesis.precision import Fused, Precision, tensor_cores
+from coconut.synthesis.kernels import ADD, BLEND, ends
+from coconut.synthesis.layers import ResBlock, SnakeBlock, StyleBank, apart
+from coconut.synthesis.precision import Precision, tensor_cores
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.source import SineSource
 from coconut.synthesis.stft import Stft
@@ -73,11 +74,10 @@ class Generator:
         self.stft = Stft(module.stft, weight.dtype, weight.device)
         self.rates = [up.stride[0] for up in module.ups]
         dtype = precision.convolutions
-        fused = Fused(adain_snake, precision.compiled)
         self.ups = [Up(up, dtype) for up in module.ups]
         self.noise_convs = [Conv(conv) for conv in module.noise_convs]
-        self.noise_blocks = [SnakeBlock(block, bank, dtype, fused) for block in module.noise_res]
-        blocks = [SnakeBlock(block, bank, dtype, fused) for block in module.resblocks]
+        self.noise_blocks = [SnakeBlock(block, bank, dtype) for block in module.noise_res]
+        blocks = [SnakeBlock(block, bank, dtype) for block in module.resblocks]
         kernels = module.num_kernels
         self.blocks = [blocks[i : i + kernels] for i in range(0, len(blocks), kernels)]
         self.post = Conv(module.conv_post)
@@ -89,20 +89,39 @@ class Generator:
         with tensor_cores(x.device, False):
             har = self.stft.transform(self.source(f0, noise), wave_lengths)
         last = len(self.ups) - 1
+        x = lengths.blank_(F.leaky_relu_(x, 0.1))
         for i, up in enumerate(self.ups):
-            x = up(lengths.blank_(F.leaky_relu_(x, 0.1)))
+            single = apart(x, styles)
+            x = up(x) if single else up.bare(x)
             lengths = lengths.times(self.rates[i], extra=int(i == last))
             if i == last:
                 x = torch.cat([x[:, 1:2], x], 1)  # ReflectionPad1d((1, 0))
-            x = self.noise_blocks[i](self.noise_convs[i](har), styles, lengths).add_(x)
-            moments = lengths.moments(x) if ragged.on_cpu(x) else None
-            first, *others = self.blocks[i]
-            total = first(x, styles, lengths, moments)
-            for block in others:
-                total.add_(block(x, styles, lengths, moments))
-            x = total.div_(len(self.blocks[i]))
-        x = self.post(lengths.blank_(F.leaky_relu_(x, 0.01)))
+            blocks = self._one_by_one if single else self._fused
+            x = blocks(i, x, self.noise_convs[i](har), styles, lengths, 0.01 if i == last else 0.1)
+        x = self.post(x)
         magnitude, phase = x[..., : self.bins].contiguous(), x[..., self.bins :].contiguous()
         magnitude, phase = elementwise.exp(magnitude, out=magnitude), elementwise.sin(phase, out=phase)
         with tensor_cores(x.device, False):
             return self.stft.inverse(magnitude, phase, lengths)
+
+    def _one_by_one(self, i: int, x: Tensor, noise: Tensor, styles: Tensor, lengths: Lengths, slope: float) -> Tensor:
+        """Stage i: blocks of the noise and of x [B, T, C], and the leaky ReLU of what follows; 0 past the end."""
+        x = self.noise_blocks[i](noise, styles, lengths).add_(x)
+        moments = lengths.moments(x) if ragged.on_cpu(x) else None
+        first, *others = self.blocks[i]
+        total = first(x, styles, lengths, moments)
+        for block in others:
+            total.add_(block(x, styles, lengths, moments))
+        return lengths.blank_(F.leaky_relu_(total.div_(len(self.blocks[i])), slope))
+
+    def _fused(self, i: int, x: Tensor, noise: Tensor, styles: Tensor, lengths: Lengths, slope: float) -> Tensor:
+        """The same with sums, means, moments and activation in as few passes as there can be; x lacks its bias."""
+        steps = ends(lengths)
+        terms, bias = self.noise_blocks[i].terms(noise, styles, lengths)
+        x, moments = ADD([x, *terms], bias + self.ups[i].bias, steps)
+        total: list[Tensor] = []
+        for block in self.blocks[i]:
+            terms, bias = block.terms(x, styles, lengths, moments)
+            share = (1 / len(self.blocks[i]), slope) if block is self.blocks[i][-1] else (1.0, 1.0)
+            total = [BLEND([*total, *terms], bias, *share, steps)]
+        return total[0]

@@ -70,7 +70,7 @@ class Conv:
         if gain is not None:
             weight = (weight.double() * gain.double()[:, None]).to(weight.dtype)
         self.dtype = dtype
-        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
+        self.bias: Any = None if module.bias is None else module.bias.detach().to(dtype)
         stride, padding, dilation = module.stride[0], module.padding[0], module.dilation[0]
         self.shape = (stride, padding, dilation)
         taps, self.lead = weight.shape[-1], padding
@@ -89,6 +89,13 @@ class Conv:
         taken = -(-x.shape[1] // self.grain) * self.grain
         room = F.pad(x, (0, 0, self.lead, taken + self.reach - self.lead - x.shape[1]))
         return self.valid(room)[:, : x.shape[1]]
+
+    def bare(self, x: Tensor) -> Tensor:
+        """Without the bias, which takes cuDNN's convolutions another pass: for who adds it on the way, or cancels it.
+
+        Not of convolutions in the fast form.
+        """
+        return _typed(convolve, x, self.dtype, self.weight, None, *self.shape)
 
     def valid(self, x: Tensor) -> Tensor:
         """x [B, T + reach, C] -> [B, T, C']."""
@@ -141,15 +148,19 @@ class Up:
     def __init__(self, module: Any, dtype: torch.dtype | None = None) -> None:
         self.dtype = dtype
         self.weight = channels_last(weight_of(module).to(dtype))
-        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
+        self.bias: Any = None if module.bias is None else module.bias.detach().to(dtype)
         self.stride, self.padding = module.stride[0], module.padding[0]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _typed(self._kernel, x, self.dtype)
+        return _typed(self._kernel, x, self.dtype, self.bias)
 
-    def _kernel(self, x: Tensor) -> Tensor:
+    def bare(self, x: Tensor) -> Tensor:
+        """Without the bias, as of `Conv`."""
+        return _typed(self._kernel, x, self.dtype, None)
+
+    def _kernel(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x.transpose(1, 2).unsqueeze(2)
-        y = F.conv_transpose2d(x, self.weight, self.bias, (1, self.stride), (0, self.padding))
+        y = F.conv_transpose2d(x, self.weight, bias, (1, self.stride), (0, self.padding))
         return y.squeeze(2).transpose(1, 2)
 
 

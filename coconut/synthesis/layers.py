@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from coconut.synthesis import ragged
 from coconut.synthesis.convolution import Conv, Pool
 from coconut.synthesis.elementwise import snake_
-from coconut.synthesis.precision import Fused
+from coconut.synthesis.kernels import ACTIVATE, ADD, BLEND, MOMENTS, ends
 from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.taped import AdainSnake
 
@@ -86,6 +86,30 @@ class AdaIN:
         scale = styles[:, None, self.scale] * (var + self.eps).rsqrt()
         return scale, torch.addcmul(styles[:, None, self.shift], mean, scale, value=-1.0)
 
+    def active(
+        self,
+        x: Tensor,
+        styles: Tensor,
+        lengths: Lengths,
+        slope: float | None,
+        moments: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """The layer and what follows it, as few passes over x [B, T, C]: leaky ReLU, or snake where there is no slope.
+
+        0 past an item's end. `moments` of x [B, 2, C], if they are known already.
+        """
+        steps = ends(lengths)
+        moments = MOMENTS(x, steps) if moments is None else moments
+        scale, shift = styles[:, None, self.scale], styles[:, None, self.shift]
+        return ACTIVATE(x, moments, scale, shift, self.eps, slope, steps, dtype or x.dtype)
+
+
+def apart(x: Tensor, styles: Tensor) -> bool:
+    """Whether a block is computed by torch's single operations: on a CPU, where its stretches stay in cache, and
+    on a tape. Elsewhere kernels do several at once."""
+    return ragged.on_cpu(x) or x.requires_grad or styles.requires_grad
+
 
 class ResBlock:
     """Kokoro's AdainResBlk1d: two AdaIN, leaky ReLU, convolutions; optionally twice the rate."""
@@ -98,53 +122,35 @@ class ResBlock:
         self.pool = Pool(module.pool) if self.upsample else None
 
     def __call__(self, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
-        v = lengths.blank_(F.leaky_relu_(self.norm1(x, styles, lengths), 0.2))
+        v = self._leaky(self.norm1, x, styles, lengths)
         if self.pool is not None:
             lengths = lengths.times(2)
             v = lengths.blank_(self.pool(v))
             x = x.repeat_interleave(2, dim=1)
-        v = self.conv1(v)
-        v = self.conv2(lengths.blank_(F.leaky_relu_(self.norm2(v, styles, lengths), 0.2)))
-        return v.add_(x if self.shortcut is None else self.shortcut(x)).mul_(2.0**-0.5)
+        single = apart(x, styles)
+        conv1, conv2 = (self.conv1, self.conv2) if single else (self.conv1.bare, self.conv2.bare)
+        v = conv2(self._leaky(self.norm2, conv1(v), styles, lengths))
+        x = x if self.shortcut is None else self.shortcut(x)
+        if single:
+            return v.add_(x).mul_(2.0**-0.5)
+        return BLEND([v, x], self.conv2.bias, 2.0**-0.5, 1.0, ends(lengths))
 
-
-def adain_snake(
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    eps: float,
-    padding: Tensor | None,
-    count: Tensor | None,
-    dtype: torch.dtype,
-) -> Tensor:
-    """AdaIN and snake of x [B, T, C] as one expression that a compiler can fuse; 0 where `padding`."""
-    x = x.to(scale.dtype)
-    if padding is None or count is None:
-        var, mean = ragged.var_mean(x)
-    else:
-        mean = x.masked_fill(padding, 0.0).sum(1, keepdim=True) / count
-        var = (x - mean).masked_fill(padding, 0.0).square().sum(1, keepdim=True) / count
-    v = (x - mean) * (scale * (var + eps).rsqrt()) + shift
-    v = v + v.sin().square()
-    return (v if padding is None else v.masked_fill(padding, 0.0)).to(dtype)
+    @staticmethod
+    def _leaky(norm: AdaIN, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
+        if apart(x, styles):
+            return lengths.blank_(F.leaky_relu_(norm(x, styles, lengths), 0.2))
+        return norm.active(x, styles, lengths, slope=0.2)
 
 
 class SnakeBlock:
     """Kokoro's AdaINResBlock1: dilated residual convolutions after AdaIN and snake.
 
-    `fused` is `adain_snake`, compiled or not; on CPU, where nothing can be compiled, the same is
-    done by single calls of vectorised kernels, one stretch of time after another. What is compiled
-    always gets a padding: each form of its arguments is a program of its own, and few are kept.
-
-    On a tape, a block of long audio keeps its input alone and is computed again on the way back
-    (Chen et al., arXiv:1604.06174).
+    On a CPU that is done one stretch of time after another. On a tape, a block of long audio keeps its input
+    alone and is computed again on the way back (Chen et al., arXiv:1604.06174).
     """
 
-    def __init__(
-        self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None, fused: Any = adain_snake
-    ) -> None:
-        self.dtype, self.fused = dtype, fused
-        self.padded = isinstance(fused, Fused) and fused.compiled
+    def __init__(self, module: Any, bank: StyleBank, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype
         self.layers = []
         stages = zip(module.convs1, module.convs2, module.adain1, module.adain2, strict=True)
         for (c1, c2, n1, n2), a1, a2 in zip(stages, module.alpha1, module.alpha2, strict=True):
@@ -163,18 +169,32 @@ class SnakeBlock:
 
     def _whole(self, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
         for norm1, conv1, norm2, conv2 in self.layers:
-            v = conv1(self._activate(norm1, x, styles, lengths))
-            v = conv2(self._activate(norm2, v, styles, lengths))
+            v = conv1(self._active(norm1, x, styles, lengths))
+            v = conv2(self._active(norm2, v, styles, lengths))
             x = v.add_(x) if v.dtype == x.dtype else x + v
         return x
 
-    def _activate(self, norm: AdaIN, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
-        scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
+    def terms(
+        self, x: Tensor, styles: Tensor, lengths: Lengths, moments: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The two tensors and the bias that the block is the sum of, for who adds more to them.
+
+        `moments` of x [B, 2, C], if they are known. A first convolution has no bias here: the norm behind it takes
+        away the mean, and the bias with it.
+        """
+        found: list[Tensor] = []
+        for k, (norm1, conv1, norm2, conv2) in enumerate(self.layers):
+            if k:
+                x, moments = ADD(found, self.layers[k - 1][3].bias, ends(lengths))
+            v = conv1.bare(norm1.active(x, styles, lengths, None, moments, self.dtype))
+            found = [x, conv2.bare(norm2.active(v, styles, lengths, None, None, self.dtype))]
+        return found, self.layers[-1][3].bias
+
+    def _active(self, norm: AdaIN, x: Tensor, styles: Tensor, lengths: Lengths) -> Tensor:
         if styles.requires_grad and lengths.equal:
+            scale, shift = styles[:, None, norm.scale], styles[:, None, norm.shift]
             return AdainSnake.apply(x, scale, shift, norm.eps).to(self.dtype or x.dtype)
-        plain = lengths.equal and not self.padded
-        padding, count = (None, None) if plain else (lengths.padding, lengths.tensor[:, None, None])
-        return self.fused(x, scale, shift, norm.eps, padding, count, self.dtype or x.dtype)
+        return norm.active(x, styles, lengths, None, None, self.dtype)
 
     def _in_stretches(
         self, x: Tensor, styles: Tensor, lengths: Lengths, moments: tuple[Tensor, Tensor] | None

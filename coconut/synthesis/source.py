@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from coconut.audio import SAMPLE_RATE
 from coconut.synthesis import elementwise
+from coconut.synthesis.kernels import Kernel
 from coconut.synthesis.transfer import upload
 
 NOISE_BLOCK = SAMPLE_RATE
@@ -71,18 +73,13 @@ class SineSource:
         at (i + 1/2) hop; it holds the first and the last value to the edges.
         """
         starts, slopes = self.lines(f0)  # [H, B * (N + 1), 1] each
-        along = (torch.arange(self.hop, device=f0.device, dtype=starts.dtype) + 0.5) / self.hop
         half = self.hop // 2
         if f0.requires_grad:
+            along = _along(self.hop, starts)
             phase = (2 * math.pi * (slopes * along + starts).frac()).to(f0.dtype)
             weights = upload(torch.tensor(self.weights, dtype=f0.dtype), f0.device)[:, None, None]
             return (weights * phase.sin()).sum(0).view(len(f0), -1)[:, half : half - self.hop]
-        total = f0.new_zeros(starts.shape[1], self.hop)
-        cycles, phase = torch.empty_like(total, dtype=starts.dtype), torch.empty_like(total)
-        for start, slope, weight in zip(starts, slopes, self.weights, strict=True):
-            torch.mul(slope, along, out=cycles).add_(start).frac_()
-            phase.copy_(cycles).mul_(2 * math.pi)
-            total.add_(elementwise.sin(phase, out=phase), alpha=weight)
+        total = SINES(f0, starts, slopes, self.weights, self.hop)
         return total.view(len(f0), -1)[:, half : half - self.hop]
 
     def lines(self, f0: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,3 +91,30 @@ class SineSource:
         start = torch.cat([centre[..., :1], centre], -1)
         slope = F.pad(step[..., 1:], (1, 1))  # flat before the first centre and after the last
         return start.flatten(1)[..., None], slope.flatten(1)[..., None]
+
+
+def _along(hop: int, like: Tensor) -> Tensor:
+    """Where the samples of a line lie along it: [hop], 0 to 1."""
+    return (torch.arange(hop, device=like.device, dtype=like.dtype) + 0.5) / hop
+
+
+def _sines(f0: Tensor, starts: Tensor, slopes: Tensor, weights: Sequence[float], hop: int) -> Tensor:
+    along = _along(hop, starts)
+    total = f0.new_zeros(starts.shape[1], hop)
+    cycles, phase = torch.empty_like(total, dtype=starts.dtype), torch.empty_like(total)
+    for start, slope, weight in zip(starts, slopes, weights, strict=True):
+        torch.mul(slope, along, out=cycles).add_(start).frac_()
+        phase.copy_(cycles).mul_(2 * math.pi)
+        total.add_(elementwise.sin(phase, out=phase), alpha=weight)
+    return total
+
+
+def _example(device: torch.device) -> tuple:
+    f0 = torch.arange(6.0, device=device).view(2, 3) * 50
+    lines = torch.arange(32, device=device, dtype=torch.float64).view(2, 16, 1) * 40.7
+    return f0, lines, lines / 7, [0.3, -0.2], 5
+
+
+SINES = Kernel(  # of lines of phase in cycles [H, L, 1], the weighted sum over H of their sines: [L, hop], typed as f0
+    "sines(Tensor f0, Tensor starts, Tensor slopes, float[] weights, int hop) -> Tensor", _sines, _example
+)
