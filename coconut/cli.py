@@ -1,4 +1,4 @@
-"""The `coconut` command: fit, sweep, speak, voices, export, doctor.
+"""The `coconut` command: fit, sweep, speak, voices, export, doctor, bench.
 
 Bad input ends with one sentence on stderr and exit code 2; Ctrl-C with 130.
 """
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from coconut import health
 from coconut.config import EMBEDDED, InputError, flatten, from_dict
 from coconut.options import Parser, add_config_options, config_from_args, model_of, overrides, parse
 from coconut.quiet import quiet
@@ -53,7 +54,7 @@ def _parser(model: str) -> argparse.ArgumentParser:
     _speak_parser(commands.add_parser("speak", help="speak a text in a voice, to a wav"))
     _voices_parser(commands.add_parser("voices", help="list the stock voices of a model"))
     _export_parser(commands.add_parser("export", help="write a voice as .pt, .npz or .bin for other players"))
-    _doctor_parser(commands.add_parser("doctor", help="say what works on this machine"))
+    health.add_parsers(commands)
     return parser
 
 
@@ -259,21 +260,6 @@ def export_command(args: argparse.Namespace) -> int:
     path = artifacts.export(voicepack.load(args.voice, args.name), args.out)
     console.print(f"{path}: {path.stat().st_size} bytes")
     return 0
-
-
-def _doctor_parser(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=doctor_command)
-
-
-def doctor_command(args: argparse.Namespace) -> int:
-    """`coconut doctor`: one line per thing a fit needs; exit code 1 when one is missing."""
-    from coconut import doctor
-
-    checks = doctor.examine()
-    for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.needed else "[yellow]absent[/]"
-        console.print(f"{mark:>20}  {check.name}: {check.finding}", highlight=False)
-    return 0 if all(check.ok or not check.needed for check in checks) else 1
 
 
 def entry() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +18,7 @@ from coconut.sweep.worker import pin
 from coconut.synthesis import Synthesizer, budget, memory
 from coconut.synthesis.budget import Budget
 from coconut.synthesis.memory import Parts, enough_for, ran_out
+from experiments.bench import memory as memory_bench
 from tests import pretend, toys
 from tests.kmodels import random_styles, texts
 
@@ -148,8 +151,29 @@ def test_what_did_not_fit_is_kept_in_the_checkpoint(job_of_one):
     first.synth.budget.limit = 77.0
     assert next(steps).state()["frames"] == 77
     again = job_of_one()
-    next(again.steps(state | {"frames": 55}))
-    assert again.synth.budget.frames == 55
+    assert next(again.steps(state | {"frames": 55})).state()["frames"] == 55
+
+
+def test_a_resumed_fit_leaves_no_limit_behind(job_of_one):
+    """The synthesizer is shared by all fits of a process, which may also come in turn."""
+    one = job_of_one()
+    frames = one.synth.budget.frames
+    resumed = one.steps(next(one.steps()).state() | {"frames": 55})
+    other = dataclasses.replace(one).steps()
+    for _ in range(2):
+        assert next(resumed).state()["frames"] == 55
+        assert one.synth.budget.frames == frames
+        assert next(other).state()["frames"] == frames
+
+
+def test_what_a_resumed_fit_learns_of_memory_is_kept(plan):
+    plan.limit = 1000.0
+    with plan.within(100):
+        assert plan.frames == 100
+        plan.shrink(80)
+    assert plan.frames == 40
+    with plan.within(1000):
+        assert plan.frames == 40
 
 
 @pytest.fixture
@@ -165,6 +189,39 @@ def job_of_one():
         return Fitting(toy.job, toy.config, toy.voices, *parts)
 
     return made
+
+
+# What a fit holds of a GPU
+
+
+@pytest.mark.slow
+def test_a_fit_of_kokoro_with_mimi_holds_little_before_its_first_population():
+    """CUDA's own part is no tensor. Of the decoder there are folded layers alone, of Mimi the half that is used."""
+    found = memory_bench.count()
+    parameters = sum(p.numel() for p in memory_bench.empty_kokoro().parameters())
+    assert sum(found.values()) <= min(memory_bench.HELD, 1.2e9)
+    assert found["text encoders, prosody"] + found["decoder, folded"] < 4.6 * parameters
+    assert found["Mimi"] < 0.52 * 4 * sum(p.numel() for p in memory_bench.empty_mimi().parameters())
+
+
+def test_the_readme_has_the_plan():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = list(memory_bench.rows())
+    start = readme.index(rows[0])
+    assert readme[start : start + len(rows)] == rows
+    assert len(rows) == 2 + len(memory_bench.SIZES)
+
+
+@pytest.mark.parametrize("size", memory_bench.SIZES)
+def test_the_plan_holds_what_it_says(size):
+    total, need = size * 2**30, memory_bench.HELD + memory_bench.PEAK
+    trials = budget.trials_of(total, need)
+    share = 100 // trials / 100
+    assert trials >= 1
+    assert trials * share <= 1
+    assert memory.own(share, total) >= need
+    assert memory_bench.population(total, share) >= 1
+    assert memory_bench.population(total, 1 / (1.25 * trials + 1)) == 0  # more of them do not fit
 
 
 # Synthesis, losses, objective and score go on in smaller parts
@@ -216,7 +273,7 @@ class Tight(Objective):
         super().__init__(None, SimpleNamespace(device=torch.device("cpu")), {"term": None}, {"term": 1.0})
         self.most, self.seen = most, []
 
-    def _heard(self, population, utterances):
+    def _heard(self, population, utterances, channel):
         self.seen.append(len(population))
         if len(population) > self.most:
             raise WORDS["runtime"]

@@ -1,17 +1,17 @@
-"""What is computed in which arithmetic: settings of TF32 that are restored, and compiled programs that stay few."""
+"""What is computed in which arithmetic: settings of TF32 that are restored, and how far from exact each one is."""
 
 from __future__ import annotations
 
-import functools
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from coconut.synthesis import layers, precision
-from coconut.synthesis.layers import AdaIN, SnakeBlock, adain_snake
-from coconut.synthesis.precision import Fused, tensor_cores
-from coconut.synthesis.ragged import Lengths
+from coconut.audio import LogMel
+from coconut.synthesis import Synthesizer, load_model, precision, stock_voices
+from coconut.synthesis.precision import settle, tensor_cores
+from tests import pretend, tf32
 
 CUDA = torch.device("cuda")
 matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -79,55 +79,98 @@ def test_the_older_setting_keeps_its_three_values(name):
     assert torch.get_float32_matmul_precision() == name
 
 
+# Which one is used
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((9, 0), {"auto": "tf32", "tf32": "tf32", "fast": "fast", "exact": "exact"}),
+     ((7, 5), {"auto": "exact", "tf32": "exact", "fast": "exact", "exact": "exact"})],
+)  # fmt: skip
+def test_a_gpu_uses_what_it_has(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    for name, used in expected.items():
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert settle(name, CUDA, torch.float32).name == used
+        assert bool(said) == (used != name != "auto")
+    assert settle("auto", CUDA, torch.float64).name == "exact"
+
+
+def test_a_cpu_is_exact_by_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert settle("auto", torch.device("cpu"), torch.float32).name == "exact"
+    with pytest.warns(UserWarning, match="tf32 gains nothing on cpu"):
+        assert settle("tf32", torch.device("cpu"), torch.float32).name == "exact"
+
+
+# How far from exact it is, by imitation on a CPU
+
+
+def test_a_number_keeps_ten_bits():
+    x = torch.tensor([1 + 2.0**-10, 1 + 2.0**-11, 1 + 2.0**-12, -(1 + 2.0**-11), 3.0e38, 0.0, -0.0])
+    nearest = torch.tensor([1 + 2.0**-10, 1 + 2.0**-10, 1.0, -(1 + 2.0**-10), 3.0e38, 0.0, -0.0])
+    assert torch.allclose(tf32.rounded(x), nearest, rtol=2.0**-11, atol=0)
+    assert tf32.rounded(x)[:4].tolist() == nearest[:4].tolist()
+    assert tf32.rounded(x, truncated=True)[:4].tolist() == [1 + 2.0**-10, 1.0, 1.0, -1.0]
+
+
+SENTENCE = "ðə bˈɜɹʧ kənˈu slˈɪd."
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    """What one stock voice of the embedded model says, by precision; on a pretend GPU, but for `cpu`."""
+    pack = min(stock_voices(load_model("mini")).items())[1]
+
+    def ready(device, precision, seed=0):
+        synth = Synthesizer(load_model("mini", device), seed, precision)
+        script = synth.prepare([SENTENCE])
+        styles = pack[script.rows, 0][None].to(device)
+        return synth, script, styles
+
+    def speak(synth, script, styles, imitation):
+        synth.prosody(script, styles)  # the first warms up
+        rounded = imitation.count
+        prosody = synth.prosody(script, styles)
+        before, rounded, imitation.plain = imitation.count - rounded, imitation.count, 0
+        wav = synth.decode(script, prosody, styles).wav[0, 0].cpu()
+        counts = {"before": before, "rounded": imitation.count - rounded, "kept": imitation.plain}
+        return SimpleNamespace(wav=wav, durations=prosody.durations.cpu(), F0=prosody.F0.cpu(), **counts)
+
+    found = {}
+    for name in ("exact", "tf32", "fast"):
+        with pretend.device(), tf32.imitated() as imitation:
+            found[name] = speak(*ready("cuda", name), imitation)
+    for name, seed in (("cpu", 0), ("noise", 1)):
+        synth, script, styles = ready("cpu", "exact", seed)
+        found[name] = SimpleNamespace(wav=synth(script, styles).wav[0, 0])
+    return found
+
+
+def apart(a, b):
+    """Nepers: mean absolute difference of log-mels."""
+    size = torch.tensor([len(a), len(a)])
+    one, two = LogMel()(torch.stack([a, b]), size)[0]
+    return float((one - two).abs().mean())
+
+
 @pytest.mark.slow
-def test_four_programs_serve_all_batches_and_the_warm_up_makes_them(monkeypatch):
-    """One for each dtype of the input, for one item and for several: Dynamo would keep eight, and be eager beyond."""
-    programs = []
-
-    def backend(graph, _):
-        programs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
-    monkeypatch.setattr(layers.ragged, "on_cpu", lambda x: False)
-    block = SnakeBlock.__new__(SnakeBlock)
-    block.dtype, block.fused, block.padded = torch.bfloat16, Fused(adain_snake, True), True
-
-    def run(steps, total, channels):
-        lengths = Lengths(steps, torch.device("cpu"), total)
-        styles = torch.randn(len(steps), 2 * channels)
-        for dtype in (torch.float32, torch.bfloat16):
-            x = torch.randn(len(steps), total, channels).to(dtype)
-            found = block._activate(AdaIN(0, channels, 1e-5), x, styles, lengths)
-            assert found.dtype == torch.bfloat16
-        return found
-
-    run([13], 13, 7), run([13, 12], 13, 7)  # as Synthesizer._warm_up does
-    assert len(programs) == 4
-    for steps, total in (([40], 40), ([39], 40), ([40, 40], 40), ([40, 31, 7], 48), ([5] * 9, 5)):
-        for channels in (7, 6):
-            run(steps, total, channels)
-    assert len(programs) == 4
-    assert block.fused.compiled
+def test_each_precision_is_as_near_to_exact_as_is_said(spoken):
+    exact = spoken["exact"].wav
+    found = {name: apart(exact, spoken[name].wav) for name in ("cpu", "tf32", "fast", "noise")}
+    print(found)
+    assert found["cpu"] < found["tf32"] < found["fast"] < found["noise"]
+    assert 0 < found["tf32"] < 0.1 * found["noise"]
 
 
-def test_padding_changes_nothing_where_there_is_none():
-    lengths, styles = Lengths([9, 9], torch.device("cpu")), torch.randn(2, 8, dtype=torch.float64)
-    x = torch.randn(2, 9, 4, dtype=torch.float64)
-    found = []
-    for padded in (False, True):
-        block = SnakeBlock.__new__(SnakeBlock)
-        block.dtype, block.fused, block.padded = None, adain_snake, padded
-        found.append(block._activate(AdaIN(0, 4, 1e-5), x, styles, lengths))
-    assert torch.allclose(*found, rtol=1e-12, atol=1e-12)
-
-
-def test_memory_that_runs_out_does_not_end_compiling():
-    def fail(*_):
-        raise RuntimeError("CUDA error: out of memory")
-
-    fused = Fused(SimpleNamespace, False)
-    fused.function = fail  # as if it had been compiled
-    with pytest.raises(RuntimeError, match="out of memory"):
-        fused()
-    assert fused.function is fail
+@pytest.mark.slow
+def test_only_the_decoder_is_rounded(spoken):
+    for name in ("tf32", "fast"):
+        assert torch.equal(spoken[name].durations, spoken["exact"].durations)
+        assert torch.equal(spoken[name].F0, spoken["exact"].F0)
+        assert spoken[name].rounded > 0
+        assert spoken[name].before == 0
+    assert spoken["exact"].rounded == 0
+    assert spoken["tf32"].kept > 0  # the transform and its inverse

@@ -186,7 +186,7 @@ def test_texts_that_cannot_be_spoken(single, phonemes, said):
 
 
 def test_other_bad_input(single):
-    with pytest.raises(InputError, match="exact, fast"):
+    with pytest.raises(InputError, match="exact, tf32, fast, auto"):
         Synthesizer(single, precision="quick")
     synth = Synthesizer(single)
     with pytest.raises(InputError, match="list"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -40,8 +42,22 @@ class Budget(Parts):
 
     @property
     def frames(self) -> int:
-        most = MOST if self.device.type == "cuda" else self.limit
-        return max(1, int(min(self.available() / self.bytes_per_frame, most, self.limit)))
+        if self.device.type == "cuda":
+            planned = float(frames_of(self._own(), self.bytes_per_frame))
+        else:
+            planned = self.available() / self.bytes_per_frame
+        return max(1, int(min(planned, self.limit)))
+
+    @contextlib.contextmanager
+    def within(self, frames: float) -> Iterator[None]:
+        """At most so many frames meanwhile; what is learnt of memory that runs out holds on."""
+        before = self.limit
+        self.limit = given = min(before, frames)
+        try:
+            yield
+        finally:
+            if self.limit == given:
+                self.limit = before
 
     def holds(self, cost: float) -> int:
         return max(1, int(self.frames / cost))
@@ -49,12 +65,29 @@ class Budget(Parts):
     def available(self) -> float:
         """Bytes for a batch."""
         if self.device.type == "cuda":
-            _, total = torch.cuda.mem_get_info(self.device)
-            own = torch.cuda.get_per_process_memory_fraction(self.device) * total
-            return SHARE * max(0, min(own, total - CONTEXT))
+            return SHARE * self._own()
         if self.device.type == "mps":
             return SHARE * (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
         return min(CPU_BYTES, psutil.virtual_memory().available / 4)
+
+    def _own(self) -> float:
+        """Bytes that torch may take of the GPU in this process, used or not."""
+        _, total = torch.cuda.mem_get_info(self.device)
+        return max(0.0, min(torch.cuda.get_per_process_memory_fraction(self.device) * total, total - CONTEXT))
+
+
+def frames_of(own: float, bytes_per_frame: float) -> int:
+    """Frames of a batch on a GPU of which torch may take `own` bytes in this process."""
+    return max(1, int(min(SHARE * own / bytes_per_frame, MOST)))
+
+
+def trials_of(total: float, need: float) -> int:
+    """How many fits a GPU of `total` bytes holds at once, each of which takes `need` bytes beside its context.
+
+    Their shares are whole percents, as one types them.
+    """
+    percent = math.ceil(100 * (need + CONTEXT) / total)
+    return 100 // percent
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:

@@ -31,6 +31,7 @@ OPTIONAL = re.compile(r"\.stft\.|\.norm\.(weight|bias)$|^pooler\.|position_ids$|
 def load_model(name: str, device: str | torch.device = "cpu", disable_complex: bool = False) -> Any:
     """A stock kokoro.KModel: float32, evaluation mode, no gradients. The global RNG stays untouched.
 
+    Its decoder, most of the weights, stays on the CPU: `Synthesizer` holds what it needs of it on the device.
     name: `mini`, a hub repository such as `hexgrad/Kokoro-82M`, or a folder with config.json, one
     *.pth and voices/*.pt. Raises InputError, in a sentence, where it cannot be had or is damaged.
     """
@@ -41,9 +42,17 @@ def load_model(name: str, device: str | torch.device = "cpu", disable_complex: b
         model = _build(_read_config(config), weights, disable_complex)
         model.repo_id = str(name)
     try:
-        return model.eval().requires_grad_(False).to(device)
+        return placed(model.eval().requires_grad_(False), device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"The device {str(device)!r} cannot be used: {_first_line(error)}.") from error
+
+
+def placed(model: Any, device: str | torch.device) -> Any:
+    """The model on a device, but for its decoder: a Synthesizer has that folded there, and reads it only to do so."""
+    for part in PARTS:
+        if part != "decoder":
+            getattr(model, part).to(device)
+    return model
 
 
 def stock_voices(model: Any) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coconut.config import InputError
 
@@ -93,10 +93,28 @@ def enough_for(what: str) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def lent(part: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """`part` on the device, where something is made of its weights; then back where it was."""
+    home = next(part.parameters()).device
+    try:
+        yield part.to(device)
+    finally:
+        part.to(home)
+
+
+def own(share: float, total: float) -> float:
+    """Bytes that torch may take of a GPU of `total` bytes for a process with a share of it, 0 to 1.
+
+    It is what is left of the share once CUDA's own part is taken off.
+    """
+    return max(share / 4 * total, share * total - CONTEXT)
+
+
 def keep_within(share: float) -> None:
-    """Give this process its share of the GPU, 0 to 1: what is left of it to torch once CUDA's own part is taken off."""
+    """Give this process its share of the GPU, 0 to 1."""
     _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction(max(share / 4, share - CONTEXT / total))
+    torch.cuda.set_per_process_memory_fraction(own(share, total) / total)
 
 
 def _give_back() -> None:

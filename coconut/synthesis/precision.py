@@ -1,12 +1,15 @@
 """Which arithmetic is used where.
 
 exact: the model's own dtype everywhere, no TF32.
-fast: bfloat16 in the generator's convolutions, where the device multiplies it faster than float32,
-and TF32 in the decoder's; residual sums, norms, sines, phases, transforms and all of prosody stay
-float32. On CUDA the elementwise layers of the generator are compiled into single kernels.
+tf32: the same, but tensor cores multiply what the decoder's and the generator's convolutions and style
+projections multiply: operands rounded to 10 bits of mantissa, sums in float32. CUDA only.
+fast: tf32, and bfloat16 in the generator's convolutions, where the device multiplies it faster than
+float32.
+auto: tf32 where there is one, exact elsewhere; `experiments/log/memory.md` says why.
 
-What is compared (losses, their references, scores) is computed as in exact under either: references
-are shared by fits of both, and a score must not depend on how it was measured.
+Residual sums, norms, sines, phases, transforms and all of prosody stay float32 under each of them, so that
+durations and F0 are those of exact. What is compared (losses, their references, scores) is computed as in
+exact: references are shared by fits of all, and a score must not depend on how it was measured.
 """
 
 from __future__ import annotations
@@ -18,64 +21,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from coconut.config import InputError
-from coconut.synthesis.memory import ran_out
 
-PRECISIONS = ("exact", "fast")
+EXACT, TF32, FAST, AUTO = "exact", "tf32", "fast", "auto"
+PRECISIONS = (EXACT, TF32, FAST)
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What `settle` decided. `name` is what is really used: exact where fast has nothing to offer."""
+    """What `settle` decided. `name` is what is really used: exact where another has nothing to offer."""
 
     name: str
     convolutions: torch.dtype | None = None  # of the generator; None: the model's own
-    compiled: bool = False
 
 
 def settle(name: str, device: torch.device, dtype: torch.dtype) -> Precision:
-    """Raises InputError for an unknown name. Warns where fast is asked for and exact is used."""
-    if name not in PRECISIONS:
-        raise InputError(f"Unknown precision {name!r}: choose one of {', '.join(PRECISIONS)}.")
-    if name == "exact":
-        return Precision("exact")
-    if dtype == torch.float32 and _multiplies_bfloat16(device):
-        return Precision("fast", torch.bfloat16, compiled=device.type == "cuda")
-    warnings.warn(f"precision fast gains nothing on {device} in {dtype}: exact is used.", stacklevel=3)
-    return Precision("exact")
+    """Raises InputError for an unknown name. Warns where another than exact is asked for and exact is used."""
+    if name not in (*PRECISIONS, AUTO):
+        raise InputError(f"Unknown precision {name!r}: choose one of {', '.join(PRECISIONS)}, {AUTO}.")
+    if name == FAST and dtype == torch.float32 and _multiplies_bfloat16(device):
+        return Precision(FAST, torch.bfloat16)
+    if name in (TF32, AUTO) and dtype == torch.float32 and _has_tf32(device):
+        return Precision(TF32)
+    if name in (TF32, FAST):
+        warnings.warn(f"precision {name} gains nothing on {device} in {dtype}: exact is used.", stacklevel=3)
+    return Precision(EXACT)
+
+
+def available(device: torch.device | str) -> list[str]:
+    """Which of PRECISIONS a device has, for a model in float32."""
+    device = torch.device(device)
+    has = {TF32: _has_tf32, FAST: _multiplies_bfloat16}
+    return [name for name in PRECISIONS if name == EXACT or has[name](device)]
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return _has_tf32(device)  # both came with the same generation
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         has = torch.cpu.get_capabilities()
         return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return False
-
-
-class Fused:
-    """A function of tensors, compiled into few kernels where that works; if not, it says so and runs plainly."""
-
-    def __init__(self, function: Callable[..., Tensor], compiled: bool) -> None:
-        self.plain, self.compiled = function, compiled
-        self.function = torch.compile(function, dynamic=True) if compiled else function
-
-    def __call__(self, *args: Any) -> Tensor:
-        if self.function is self.plain:
-            return self.plain(*args)
-        try:
-            return self.function(*args)
-        except Exception as error:
-            if ran_out(error):
-                raise
-            warnings.warn(
-                f"torch.compile is of no use here ({type(error).__name__}): running uncompiled.", stacklevel=2
-            )
-            self.function, self.compiled = self.plain, False
-            return self.plain(*args)
 
 
 @contextlib.contextmanager

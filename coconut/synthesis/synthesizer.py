@@ -22,7 +22,7 @@ from coconut.synthesis import workers
 from coconut.synthesis.acoustics import Acoustics
 from coconut.synthesis.batches import batches, bucket, plan
 from coconut.synthesis.budget import PROBE, Budget
-from coconut.synthesis.memory import Parts
+from coconut.synthesis.memory import Parts, lent
 from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
 from coconut.synthesis.ragged import Lengths
@@ -70,9 +70,10 @@ class Audio:
 class Synthesizer:
     """Synthesis with a stock KModel on the model's device, in its dtype (float32 or float64).
 
-    The model's weights are read once, here: make a new Synthesizer after changing them. `seed` is
-    that of the source noise, which is the same for all candidates. `precision` is `exact` or `fast`
-    (precision.py); the attribute says which is really used. A candidate that would take longer than
+    The model's weights are read once, here: make a new Synthesizer after changing them. Its decoder, of
+    which nothing is read any more, may lie on the CPU while the rest is on a GPU, as `load_model` has it. `seed` is
+    that of the source noise, which is the same for all candidates. `precision` is one of precision.py's;
+    the attribute says which is really used. A candidate that would take longer than
     `max_seconds` over one text is not ok: nothing of it is computed beyond its durations, and nothing
     grows to its length. Raises InputError for an unknown precision.
     """
@@ -83,11 +84,11 @@ class Synthesizer:
         self.device, self.dtype = parameter.device, parameter.dtype
         policy = settle(precision, self.device, self.dtype)
         self.precision = policy.name
-        with torch.no_grad():
+        with torch.no_grad(), lent(model.decoder, self.device) as decoder:
             self._encode = TextEncoder(model, seed)
             self._durations = Durations(model.predictor)
             self._contours = Contours(model.predictor)
-            self._acoustics = Acoustics(model.decoder, policy)
+            self._acoustics = Acoustics(decoder, policy)
         self.samples_per_frame = self._acoustics.samples_per_frame
         self.max_frames = int(max_seconds * SAMPLE_RATE / self.samples_per_frame)
         self.budget, self.tokens = Budget(self.device), Parts(SLICE_TOKENS)
@@ -101,6 +102,10 @@ class Synthesizer:
         """
         with tensor_cores(self.device, False):
             return self._encode(phonemes)
+
+    def forget(self) -> None:
+        """Give back the encodings and the noise that are kept of texts."""
+        self._encode.kept.clear()
 
     def __call__(self, script: Script, styles: Tensor) -> Audio:
         """styles [P, U, 256], row `script.rows[u]` of each candidate's voicepack -> Audio."""
@@ -196,7 +201,7 @@ class Synthesizer:
             ok[rows] &= wave.sum(-1).isfinite()
             wav[rows, : wave.shape[1]] = wave[:, :width]
 
-        with tensor_cores(self.device, self.precision == "fast"):
+        with tensor_cores(self.device, self.precision != "exact"):
             self._in_batches(work, counts, 1.0, waste, room)
         wav[~ok] = 0.0
         return Audio(wav.unflatten(0, shape), prosody.frames * self.samples_per_frame, ok.view(shape))
@@ -235,7 +240,7 @@ class Synthesizer:
                 style = zeros.new_zeros(len(lengths), STYLE // 2)
                 self._acoustics(zeros, curve, curve, style, noise, Lengths(lengths, self.device))
 
-        with tensor_cores(self.device, self.precision == "fast"):
+        with tensor_cores(self.device, self.precision != "exact"):
             run(PROBE[1])
             self.budget.measure(run, items=2 if self.device.type == "cuda" else 1)
         self.warmup_seconds = time.perf_counter() - started

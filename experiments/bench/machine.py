@@ -15,33 +15,49 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from coconut.synthesis.budget import peak_bytes
+from coconut.synthesis.precision import EXACT, FAST, available, tensor_cores
 
 
 @dataclass
 class Ceiling:
-    """What this machine reaches at most, in this run."""
+    """What this machine reaches at most, in this run: GFLOP/s by precision, and GB/s of a copy, read and write."""
 
     gflops: dict[str, float]
     copy: float
 
     @classmethod
-    def measure(cls, device: torch.device) -> Ceiling:
-        size = 8192 if device.type == "cuda" else 2048
+    def measure(cls, device: torch.device, small: bool = False) -> Ceiling:
+        """`small`: with operands that only show that it works."""
+        size = 256 if small else 8192 if device.type == "cuda" else 2048
         found = {}
-        for name, dtype in (("exact", torch.float32), ("fast", torch.bfloat16)):
-            a = torch.randn(size, size, device=device, dtype=dtype)
-            matmul = 2 * size**3 / fastest(partial(torch.mm, a, a), device) / 1e9
-            x = torch.randn(4, 256, 1, 4096, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            w = torch.randn(256, 256, 1, 11, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            work = 2 * 4 * 256 * 256 * 11 * 4096
-            conv = work / fastest(partial(torch.conv2d, x, w, padding=(0, 5)), device) / 1e9
+        for name in available(device):
+            dtype = torch.bfloat16 if name == FAST else torch.float32
+            with tensor_cores(device, name != EXACT):
+                matmul, conv = _multiply(device, dtype, size), _convolve(device, dtype, size)
             found[name] = max(matmul, conv)
             print(f"ceiling {name} ({dtype}): matmul {matmul:,.0f} GFLOP/s, convolution {conv:,.0f} GFLOP/s")
-        source = torch.empty(1 << 28 if device.type == "cuda" else 1 << 26, device=device)
+        source = torch.empty(1 << (20 if small else 28 if device.type == "cuda" else 26), device=device)
         target = torch.empty_like(source)
         copy = 8 * source.numel() / fastest(lambda: target.copy_(source), device) / 1e9
-        print(f"ceiling copy: {copy:,.0f} GB/s\n")
+        print(f"ceiling copy: {copy:,.0f} GB/s\n", flush=True)
         return cls(found, copy)
+
+
+def _multiply(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """GFLOP/s of a product of two square matrices."""
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / fastest(partial(torch.mm, a, a), device) / 1e9
+
+
+def _convolve(device: torch.device, dtype: torch.dtype, steps: int) -> float:
+    """GFLOP/s of a convolution of the generator's shape, the better of both layouts in memory."""
+    batch, channels, taps = 8, 256, 11
+    work = 2 * batch * channels * channels * taps * steps
+    x = torch.randn(batch, channels, 1, steps, device=device, dtype=dtype)
+    w = torch.randn(channels, channels, 1, taps, device=device, dtype=dtype)
+    layouts = (torch.contiguous_format, torch.channels_last)
+    pairs = [(x.contiguous(memory_format=layout), w.contiguous(memory_format=layout)) for layout in layouts]
+    return max(work / fastest(partial(torch.conv2d, *pair, padding=(0, taps // 2)), device) / 1e9 for pair in pairs)
 
 
 clock = time.perf_counter

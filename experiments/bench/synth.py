@@ -1,17 +1,26 @@
-"""How fast a population of voices is spoken, against a loop of stock calls, and what bounds it.
+"""How fast a population of voices is spoken and compared, against a loop of stock calls, and what bounds it.
 
-    python experiments/bench/synth.py                              # both models, on this CPU
-    python experiments/bench/synth.py --device cuda --precision exact fast --mimi --growth --profile
-    python experiments/bench/synth.py --models mini --batches 16 --repeats 9
+    python experiments/bench/synth.py --device cuda                # everything, within ten minutes
+    python experiments/bench/synth.py --parts speech --batches 16 --models mini --repeats 9
+    python experiments/bench/synth.py --small                      # everything, to see that it works
 
-Runs from a bare checkout: torch, transformers and kokoro suffice. Prints Markdown. Both sides speak the
-same styles in the same run, in turn; every repeat draws new styles around one voice, as a fit does, so
-that lengths never repeat. The loop speaks a few of a batch's items. Kokoro-82M has random weights: its
-cost is that of the real one. Columns:
+Runs from a bare checkout: torch, transformers and kokoro suffice. Prints Markdown, each row as soon as it is known;
+a part that fails is one line, and what `--minutes` does not allow is not begun. Models have random weights: their cost
+is that of the real ones. Every repeat draws new styles around one voice, as a fit does, so that lengths never repeat.
+
+Parts, in their order:
+
+    speech    populations against KModel.forward, one item after another; both speak the same styles, in turn
+    fit       a generation with all losses, Mimi's too, its score, a step of the gradient, memory (coconut/gauge.py)
+    sharing   1, 2 and 4 processes on the device at once
+    profile   by operator
+    growth    populations and texts that grow
+
+Columns of speech and growth:
 
     phonemes    of each text of the window
     audio s     seconds of audio that one population speaks
-    loop x      seconds of audio per second: KModel.forward, one item after another
+    loop x      seconds of audio per second: KModel.forward, as torch sets it up, over a few of a batch's items
     batch x     the same: prosody and decode of the whole population
     ratio       median over the repeats of batch / loop
     prosody %   share of prosody in the batch's time
@@ -25,171 +34,111 @@ cost is that of the real one. Columns:
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
-import statistics
 import sys
+import tempfile
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from coconut.audio import SAMPLE_RATE
-from coconut.synthesis import Synthesizer, workers
-from coconut.synthesis.batches import padding_share, plan
-from coconut.synthesis.synthesizer import WASTE
-from experiments.bench import machine
-from experiments.bench.machine import Ceiling, Traffic, peak_above, seconds, wait
-from tests.kmodels import kokoro_config, random_model, random_phonemes, random_styles
+from coconut import gauge
+from coconut.synthesis.precision import PRECISIONS, available
+from experiments.bench import fitting, machine, random_models, speech
+from experiments.bench.machine import Ceiling
+from experiments.bench.sharing import Share, together
+from experiments.bench.speech import Bench, Settings
 
-WINDOW = (30, 45, 60)  # phonemes of the texts of a window
-HEADER = (
-    "model", "precision", "popsize", "phonemes", "audio s", "loop x", "batch x", "ratio", "prosody %",
-    "padding %", "peak MiB", "GFLOP/s", "ceiling %", "copy %",
-)  # fmt: skip
+PARTS = ("speech", "fit", "sharing", "profile", "growth")
+MODELS = ("kokoro", "mini")
+WINDOW = (30, 45, 60, 75)
+SHARED = ("model", "precision", "processes", "audio s / s of all", "of the slowest", "ratio to the first")
+GROWING = (1, 16, 64, 256)
+TEXTS = ((10,), (30,), (90,), (270,), (40,) * 2, (40,) * 4, (40,) * 8)
+SMALL = {
+    "models": ["mini"], "batches": [2], "window": [6, 9], "repeats": 1, "loop": 1, "cell": 2.0,
+    "processes": [1, 2], "seconds": 1.0,
+}  # fmt: skip
 
 
-class Bench:
-    def __init__(self, args: argparse.Namespace, name: str, ceiling: Ceiling) -> None:
-        self.args, self.name, self.ceiling = args, name, ceiling
+class Run:
+    """The parts, over one set of arguments."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.begun = args, time.perf_counter()
         self.device = torch.device(args.device)
-        self.model = random_model(kokoro_config() if name == "kokoro" else None).to(self.device)
-        self.synths = {p: Synthesizer(self.model, precision=p) for p in args.precision}
-        self.work_per_frame = self._work_per_frame()
-        self.moved_per_frame = self._moved_per_frame()
-        print(
-            f"{name}: {self.work_per_frame * 40 / 1e9:.2f} GFLOP (stock, recurrences not counted) and "
-            f"{self.moved_per_frame * 40 / 1e9:.2f} GB (ours, exact) per second of audio"
-        )
-        for precision, synth in self.synths.items():
-            synth.prosody(synth.prepare(["a"]), random_styles(1, 1))
-            size, frames = synth.budget.bytes_per_frame / 1024, synth.budget.frames
-            print(
-                f"{name} {precision} (in effect: {synth.precision}): {size:.0f} KiB a frame, "
-                f"{frames} frames a batch, warm-up {synth.warmup_seconds:.1f} s"
-            )
+        self.precisions = args.precision or available(self.device)
+        self.ceiling = Ceiling.measure(self.device, args.small)
+        settings = Settings(args.repeats, args.loop, args.cell, tuple(args.window))
+        self.benches = [Bench(settings, name, self.device, self.precisions, self.ceiling) for name in args.models]
 
-    def texts(self, counts: tuple[int, ...]) -> list[str]:
-        return [random_phonemes(count, 1000 + i, self.model.vocab) for i, count in enumerate(counts)]
+    def all(self) -> None:
+        for name in self.args.parts:
+            getattr(self, name)()
+        print(f"\n{time.perf_counter() - self.begun:.0f} s in all.")
 
-    def styles(self, popsize: int, texts: int, seed: int) -> Tensor:
-        """A population around one voice."""
-        centre = random_styles(1, texts, seed=77, std=0.2)
-        return (centre + 0.15 * random_styles(popsize, texts, seed=seed, std=0.2)).to(self.device)
-
-    def _work_per_frame(self) -> float:
-        phonemes = self.texts((30,))[0]
-        style = self.styles(1, 1, 0)[0, 0][None]
-        with FlopCounterMode(display=False) as counter:
-            wave = self.model(phonemes, style)
-        return counter.get_total_flops() / (len(wave) / 600)
-
-    def _moved_per_frame(self) -> float:
-        synth = Synthesizer(self.model)
-        script, styles = synth.prepare(self.texts((30,))), self.styles(1, 1, 0)
-        synth(script, styles)
-        with Traffic() as traffic:
-            audio = synth(script, styles)
-        return traffic.moved / (int(audio.lens.sum()) / 600)
-
-    def loop(self, phonemes: list[str], styles: Tensor, items: int) -> float:
-        """Audio seconds of stock calls one after another."""
-        samples = 0
-        for p in range(items):
-            u = p % len(phonemes)
-            samples += len(self.model(phonemes[u], styles[(p * 7) % len(styles), u][None]))
-        return samples / SAMPLE_RATE
-
-    def row(self, precision: str, popsize: int, counts: tuple[int, ...]) -> None:
-        synth, phonemes, device = self.synths[precision], self.texts(counts), self.device
-        script = synth.prepare(phonemes)
-        rows = []
-        first = self.styles(popsize, len(counts), 1)
-        took, audio = seconds(lambda: synth(script, first[: max(1, min(4, popsize))]), device)
-        spoken = float(audio.lens.sum()) / SAMPLE_RATE
-        expected = took / spoken * float(audio.lens.float().mean()) * popsize * len(counts) / SAMPLE_RATE
-        label = f"| {self.name} | {precision} | {popsize} | {'+'.join(map(str, counts))} |"
-        if expected > self.args.cell:
-            print(f"{label} skipped: a population takes about {expected:.0f} s, more than --cell |", flush=True)
+    def attempt(self, what: str, work: Callable[..., None], *args: Any) -> None:
+        """work(*args), unless time is over; where it fails, a line says so, and the rest goes on."""
+        if time.perf_counter() - self.begun > 60 * self.args.minutes:
+            print(f"{what}: not begun, --minutes {self.args.minutes:g} are over", flush=True)
             return
-        for repeat in range(self.args.repeats + 1):
-            styles = self.styles(popsize, len(counts), 2 + repeat)
-            loop_s, looped = seconds(partial(self.loop, phonemes, styles, self.args.loop), device)
-            prosody_s, prosody = seconds(partial(synth.prosody, script, styles), device)
-            decode_s, audio = seconds(partial(synth.decode, script, prosody, styles), device)
-            spoken = float(audio.lens.sum()) / SAMPLE_RATE
-            rows.append((looped / loop_s, spoken / (prosody_s + decode_s), prosody_s / (prosody_s + decode_s), spoken))
-        rows = rows[1:]  # the first plans its convolutions
-        loop_x, batch_x, share, spoken = (statistics.median(column) for column in zip(*rows, strict=True))
-        ratio = statistics.median(batch / loop for loop, batch, *_ in rows)
-        frames = prosody.frames.flatten().tolist()
-        waste, room = plan(frames, len(counts), WASTE)
-        padding = padding_share(frames, synth.budget.frames // workers.count(device), waste, room)
-        peak = peak_above(lambda: synth(script, styles), device) if expected < self.args.cell / 2 else "-"
-        rate, moved = (batch_x * 40 * per / 1e9 for per in (self.work_per_frame, self.moved_per_frame))
-        print(
-            f"{label} {spoken:.0f} | {loop_x:.1f} | {batch_x:.1f} | {ratio:.2f} | {100 * share:.0f} | "
-            f"{100 * padding:.0f} | {peak} | {rate:,.0f} | {100 * rate / self.ceiling.gflops[synth.precision]:.0f} | "
-            f"{100 * moved / self.ceiling.copy:.0f} |",
-            flush=True,
-        )
+        try:
+            work(*args)
+        except Exception as error:
+            print(f"{what}: failed, {type(error).__name__}: {' '.join(str(error).splitlines()[:1])}", flush=True)
 
+    def speech(self) -> None:
+        speech.table(f"Populations that speak {len(self.args.window)} texts")
+        for bench, precision, popsize in itertools.product(self.benches, self.precisions, self.args.batches):
+            self.attempt(f"{bench.name} {precision} {popsize}", bench.row, precision, popsize, self.args.window)
 
-def with_mimi(bench: Bench, precision: str, popsize: int) -> None:
-    """Candidate-seconds per second of a whole generation's heavy part: synthesis and the Mimi term.
-
-    Mimi has random weights; the recordings are one voice of the model itself.
-    """
-    from transformers import MimiConfig, MimiModel
-
-    from coconut.data import Utterance
-    from coconut.losses.mimi import MimiTerm
-    from coconut.losses.synthesis import Synthesis
-
-    synth, phonemes, device = bench.synths[precision], bench.texts(WINDOW), bench.device
-    script = synth.prepare(phonemes)
-    audio = synth(script, bench.styles(1, len(WINDOW), 0))
-    term = MimiTerm(device, MimiModel(MimiConfig()))
-    spoken = [wav[:n].cpu() for wav, n in zip(audio.wav[0], audio.lens[0].tolist(), strict=True)]
-    refs = [term.reference(Utterance(str(u), "", p, spoken[u])) for u, p in enumerate(phonemes)]
-    rows: list[tuple[float, float, float]] = []
-    for repeat in range(bench.args.repeats + 1):
-        styles = bench.styles(popsize if rows else min(popsize, 4), len(WINDOW), 2 + repeat)
-        if len(rows) == 1 and sum(rows[0][1:]) * popsize / min(popsize, 4) > bench.args.cell:
-            print(f"| {bench.name} | {precision} | {popsize} | skipped: a population takes more than --cell |")
+    def fit(self) -> None:
+        if self.args.small:
+            self._fit("mini", gauge.NO_MIMI)
             return
-        first, made = seconds(partial(Synthesis.of, synth, script, styles), device)
-        second, _ = seconds(partial(term, refs, made), device)
-        rows.append((float(made.audio.lens.sum()) / SAMPLE_RATE, first, second))
-    total = statistics.median(audio / (a + b) for audio, a, b in rows[1:])
-    share = statistics.median(b / (a + b) for _, a, b in rows[1:])
-    print(f"| {bench.name} | {precision} | {popsize} | {total:.1f} | {100 * share:.0f} |", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            kokoro, mimi = (Path(folder) / name for name in ("kokoro", "mimi"))
+            self._fit(random_models.kokoro(kokoro), random_models.mimi(mimi))
 
+    def _fit(self, model: str, mimi: str) -> None:
+        fitting.header("Generations of a fit with all losses")
+        for precision, popsize in itertools.product(self.precisions, self.args.batches[:2]):
+            what = (model, str(self.device), precision, popsize, len(self.args.window), mimi)
+            self.attempt(f"fit {precision} {popsize}", fitting.row, *what)
 
-def table(title: str) -> None:
-    print(f"\n### {title}\n\n| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
+    def sharing(self) -> None:
+        print(f"\n### Processes at once\n\n| {' | '.join(SHARED)} |\n|{'---|' * len(SHARED)}")
+        for bench, precision in itertools.product(self.benches[:1], self.precisions):
+            alone: list[float] = []
+            for processes in self.args.processes:
+                self.attempt(f"{processes} processes", self._shared, bench.name, precision, processes, alone)
 
+    def _shared(self, model: str, precision: str, processes: int, alone: list[float]) -> None:
+        """One row; `alone` collects the rates, of which the first is that of the fewest processes."""
+        args, window = self.args, tuple(self.args.window)
+        threads = max(1, torch.get_num_threads() // processes)
+        share = Share(model, str(self.device), precision, args.batches[0], window, processes, args.seconds, threads)
+        rates = together(share, patience=args.seconds + 120)
+        alone.append(sum(rates))
+        slowest, ratio = min(rates), sum(rates) / alone[0]
+        print(f"| {model} | {precision} | {processes} | {sum(rates):,.1f} | {slowest:,.1f} | {ratio:.2f} |", flush=True)
 
-def profile(bench: Bench, precision: str) -> None:
-    """Where a batch of 16 x 3 spends its time; in one thread, the only one that the profiler sees."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
+    def profile(self) -> None:
+        for bench, precision in itertools.product(self.benches, self.precisions):
+            self.attempt(f"profile of {bench.name} {precision}", speech.profile, bench, precision, self.args.batches[0])
 
-    synth = bench.synths[precision]
-    script, styles = synth.prepare(bench.texts(WINDOW)), bench.styles(16, len(WINDOW), 1)
-    synth(script, styles)
-    kinds = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if bench.device.type == "cuda" else [ProfilerActivity.CPU]
-    with mock.patch.object(workers, "count", return_value=1), profiler(activities=kinds) as found:
-        synth(script, styles)
-        wait(bench.device)
-    order = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
-    print(f"\n{bench.name} {precision}\n", found.key_averages().table(sort_by=order, row_limit=20))
+    def growth(self) -> None:
+        speech.table("Populations and texts that grow")
+        for bench, popsize in itertools.product(self.benches, GROWING):
+            self.attempt(f"popsize {popsize}", bench.row, self.precisions[-1], popsize, self.args.window)
+        for bench, counts in itertools.product(self.benches, TEXTS):
+            self.attempt(f"texts of {counts}", bench.row, self.precisions[-1], self.args.batches[0], counts)
 
 
 def processor() -> str:
@@ -201,55 +150,40 @@ def processor() -> str:
         return platform.processor() or "CPU"
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
-    parser.add_argument("--models", nargs="+", default=["mini", "kokoro"], choices=["mini", "kokoro"])
-    parser.add_argument(
-        "--precision", nargs="+", default=["exact"], choices=["exact", "fast"], help="fast: bfloat16 in the generator"
-    )
-    parser.add_argument("--batches", nargs="+", type=int, default=[4, 16, 64, 256], help="popsizes")
-    parser.add_argument("--repeats", type=int, default=5, help="populations per cell, beside one that warms up")
-    parser.add_argument("--loop", type=int, default=6, help="stock calls per repeat")
-    parser.add_argument(
-        "--cell", type=float, default=60.0, help="skip a cell whose population takes longer, in seconds"
-    )
-    parser.add_argument("--threads", type=int, default=None, help="of torch, the same for both sides")
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall: for a machine with other work")
-    parser.add_argument("--growth", action="store_true", help="also: cost as length and window grow")
-    parser.add_argument("--mimi", action="store_true", help="also: synthesis with the Mimi term")
-    parser.add_argument("--profile", action="store_true", help="also: which operations take the time")
-    args = parser.parse_args()
+    add = parser.add_argument
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
+    add("--parts", nargs="+", default=PARTS, choices=PARTS)
+    add("--minutes", type=float, default=9.0, help="begin nothing after so many")
+    add("--models", nargs="+", default=MODELS, choices=MODELS)
+    add("--precision", nargs="+", choices=PRECISIONS, help="default: all that the device has")
+    add("--batches", nargs="+", type=int, default=[24, 4], help="popsizes, the most telling first")
+    add("--window", nargs="+", type=int, default=WINDOW, help="phonemes of each text")
+    add("--processes", nargs="+", type=int, default=[1, 2, 4], help="at once")
+    add("--seconds", type=float, default=8.0, help="that processes share the device")
+    add("--repeats", type=int, default=3, help="populations per cell, beside one that warms up")
+    add("--loop", type=int, default=6, help="stock calls per repeat")
+    add("--cell", type=float, default=20.0, help="skip a cell whose population takes longer, in seconds")
+    add("--threads", type=int, help="of torch, the same for both sides")
+    add("--cpu-time", action="store_true", help="CPU seconds, not wall: for a machine with other work")
+    add("--small", action="store_true", help="tiny sizes, to see that everything works")
+    first, _ = parser.parse_known_args()
+    if first.small:
+        parser.set_defaults(**SMALL)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     if args.cpu_time:
         machine.clock = time.process_time
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    ceiling = Ceiling.measure(device)
-    benches = [Bench(args, name, ceiling) for name in args.models]
-    table(f"Popsize: {len(WINDOW)} texts; x is seconds of audio per second")
-    for bench in benches:
-        for precision in args.precision:
-            for popsize in args.batches:
-                bench.row(precision, popsize, WINDOW)
-    if args.growth:
-        table("Length and window: popsize 16")
-        for bench in benches:
-            for counts in ((10,), (30,), (90,), (270,), (40,) * 2, (40,) * 4, (40,) * 8):
-                bench.row(args.precision[0], 16, counts)
-    if args.mimi:
-        print("\n### With the Mimi term\n\n| model | precision | popsize | candidate s / s | Mimi % |")
-        print("|---|---|---|---|---|")
-        for bench in benches:
-            for precision in args.precision:
-                for popsize in args.batches:
-                    with_mimi(bench, precision, popsize)
-    if args.profile:
-        for bench in benches:
-            for precision in args.precision:
-                profile(bench, precision)
+    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    Run(args).all()
 
 
 if __name__ == "__main__":
