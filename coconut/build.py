@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,11 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from coconut import data, resources, style
-from coconut.config import FitConfig, InputError, SpaceConfig, from_dict
+from coconut.config import STAGED, FitConfig, InputError, SpaceConfig, from_dict
 from coconut.fit import Step, fit
 from coconut.job import Job
+from coconut.losses.channel import Channels
 from coconut.objective import Objective
+from coconut.prosody import Held, ProsodyObjective
 from coconut.score import Metrics, Score
+from coconut.stage import staged
 from coconut.style import StyleSpace
 from coconut.synthesis import Synthesizer
 
@@ -24,7 +28,10 @@ JOBS = 4  # whose references a process keeps
 
 @dataclass(frozen=True)
 class Fitting:
-    """A fit ready to run: one job, the settings of this fit, and what they come to."""
+    """A fit ready to run: one job, the settings of this fit, and what they come to.
+
+    `prosody` leads the first stage of a fit that is staged, and is None for any other.
+    """
 
     job: Job
     config: FitConfig
@@ -34,13 +41,23 @@ class Fitting:
     objective: Objective
     score: Score
     windows: data.Windows
+    prosody: ProsodyObjective | None = None
 
     def steps(self, state: dict[str, Any] | None = None) -> Iterator[Step]:
         """The fit, from the start or from an earlier `step.state()`, which also holds how many frames a batch had."""
-        if state is not None and "frames" in state:
-            self.synth.budget.limit = state["frames"]
-        for step in fit(self.config, self.objective, self.score, self.windows, state):
-            yield dataclasses.replace(step, _state=step.state() | {"frames": self.synth.budget.frames})
+        found = self._steps(state)
+        budget, most = self.synth.budget, (state or {}).get("frames", math.inf)
+        while True:
+            with budget.within(most):  # of this fit alone: the next one in this process shares the synthesizer
+                step, frames = next(found, None), budget.frames
+            if step is None:
+                return
+            yield dataclasses.replace(step, _state=step.state() | {"frames": frames})
+
+    def _steps(self, state: dict[str, Any] | None) -> Iterator[Step]:
+        if self.prosody is None:
+            return fit(self.config, self.objective, self.score, self.windows, state)
+        return staged(self.config, self.prosody, self.objective, self.score, self.windows, state)
 
     def voicepack(self, genome: Tensor) -> Tensor:
         """The voicepack [510, 1, 256] of a genome [D], on the CPU."""
@@ -67,16 +84,28 @@ def wire(job: Job, config: FitConfig | None = None) -> Fitting:
     }
     where, start = _start(job, config.space)
     space = style.build(where, stock=model.voices, device=config.device, prior=model.prior, start=start)
+    references = _references(job, config.device, config.mimi_model)
+    prosody = None
+    if config.schedule == STAGED:
+        prosody = ProsodyObjective(Held(space), synth, terms, weights, references)
     return Fitting(
         job=job,
         config=config,
         voices=model.voices,
         synth=synth,
         space=space,
-        objective=Objective(space, synth, terms, weights, _references(job, config.device, config.mimi_model)),
-        score=_score(job, "heldout", synth).within(space),
+        objective=Objective(space, synth, terms, weights, references, Channels(config.seed, config.augment)),
+        score=_score(job, "heldout", synth, config.score.encoder).within(space),
         windows=data.Windows(job.fit, config.window.size, config.window.stride),
+        prosody=prosody,
     )
+
+
+def forget() -> None:
+    """Give everything back that a process keeps for its next fit."""
+    for kept in (_references, _score):
+        kept.cache_clear()
+    resources.forget()
 
 
 def hear_test(job: Job, pack: Tensor, config: FitConfig | None = None) -> Metrics | None:
@@ -84,12 +113,15 @@ def hear_test(job: Job, pack: Tensor, config: FitConfig | None = None) -> Metric
     if not job.test:
         return None
     config = config or job.config
-    return _score(job, "test", job.synthesizer(config)).voicepack(pack)
+    return _score(job, "test", job.synthesizer(config), config.score.encoder).voicepack(pack)
 
 
 def hear_left_out(job: Job, pack: Tensor, config: FitConfig | None = None) -> list[float]:
     """Test scores of a voicepack [510, 1, 256] with each utterance in turn left out; empty where there is no test."""
-    return _score(job, "test", job.synthesizer(config or job.config)).left_out(pack) if job.test else []
+    if not job.test:
+        return []
+    config = config or job.config
+    return _score(job, "test", job.synthesizer(config), config.score.encoder).left_out(pack)
 
 
 def _start(job: Job, config: SpaceConfig) -> tuple[SpaceConfig, Tensor | None]:
@@ -107,11 +139,11 @@ def _start(job: Job, config: SpaceConfig) -> tuple[SpaceConfig, Tensor | None]:
 
 
 @lru_cache(JOBS)
-def _references(job: Job, device: str, mimi_model: str) -> dict[tuple[str, str], Any]:
+def _references(job: Job, device: str, mimi_model: str | None) -> dict[tuple[str, str], Any]:
     """What the loss terms keep of the recordings, filled as they are heard."""
     return {}
 
 
 @lru_cache(2 * JOBS)
-def _score(job: Job, split: str, synth: Synthesizer) -> Score:
-    return Score(None, synth, job.utterances[split], resources.speaker_encoder(str(synth.device)))
+def _score(job: Job, split: str, synth: Synthesizer, encoder: str) -> Score:
+    return Score(None, synth, job.utterances[split], *resources.ears(encoder, str(synth.device)))

@@ -19,10 +19,14 @@ from typing import Any
 
 EMBEDDED = "mini"  # the model that is part of the package
 MIMI = "kyutai/mimi"
+WHISPER = "openai/whisper-small"
+GE2E, JUDGE = "ge2e", "judge"  # the speaker encoders that are part of the package
 ADAM = "adam"  # the kind that follows the gradient
+JOINT, STAGED = SCHEDULES = "joint", "staged"
 BY_MODEL = {  # what holds where an option is None: for the embedded model, and for any other
     "budget": (1_000, 8_000),
-    "loss.mimi": (0.0, 1.0),  # its weights need the hub
+    "mimi_model": (EMBEDDED, MIMI),
+    "loss.mimi": (0.0, 1.0),  # figures: experiments/log/mimi.md
 }
 
 
@@ -41,16 +45,23 @@ class Range:
 
 
 def option(
-    default: Any, help: str, low: float | None = None, high: float | None = None, search: Range | None = None
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    search: Range | None = None,
+    bare: str | None = None,
 ) -> Any:
-    """A dataclass field: its help text, closed numeric bounds (None: unbounded), and what a sweep searches."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "search": search})
+    """A dataclass field: its help text, closed numeric bounds (None: unbounded), and what a sweep searches.
+
+    `bare`: what the option means on a command line that gives it no value.
+    """
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "search": search, "bare": bare})
 
 
-def weight(default: float | None, help: str) -> Any:
-    """The weight of a loss term. A sweep searches a factor of ten to either side of the default, 1 for None."""
-    usual = 1.0 if default is None else default
-    return option(default, help, 0.0, search=Range(usual / 10, usual * 10, log=True))
+def weight(default: float, help: str) -> Any:
+    """The weight of a loss term. A sweep searches a factor of ten to either side of the default."""
+    return option(default, help, 0.0, search=Range(default / 10, default * 10, log=True))
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class LossConfig:
     logmel: float = weight(3.0, "log-mel distance along the best alignment in time")
     spectral: float = weight(0.5, "distance of long-term spectra at several resolutions")
     speaker: float = weight(2.0, "1 - cosine of GE2E speaker embeddings")
-    mimi: float | None = weight(None, "distance of Mimi embeddings")
+    mimi: float | None = option(None, "distance of Mimi embeddings", 0.0, search=Range(0.0, 4.0))
     f0: float = weight(0.5, "distance of F0 distributions")
     duration: float = weight(0.5, "distance of speaking time")
     prior: float = weight(0.05, "distance from the stock voices, squared")
@@ -127,13 +138,24 @@ class StopConfig:
 
 
 @dataclass(frozen=True)
+class ScoreConfig:
+    """What judges a voice, the same for all fits that are compared. It knows nothing of the loss."""
+
+    encoder: str = option(
+        GE2E, "ears of its speaker part: ge2e, judge, or a hub name or folder of a model that gives x-vectors"
+    )
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """One complete fit. `FitConfig()` is the demo on the embedded model."""
 
     model: str = option(EMBEDDED, "mini, a hub name such as hexgrad/Kokoro-82M, or a folder")
-    mimi_model: str = option(MIMI, "hub name or folder of the Mimi model")
+    mimi_model: str | None = option(None, "the Mimi model: mini (embedded), a hub name or a folder")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    precision: str = option("exact", "exact, or fast (bf16 convolutions in the generator)")
+    precision: str = option(
+        "auto", "exact, tf32 (tensor cores, float32 sums), fast (bf16 in the generator), auto: tf32 on CUDA, else exact"
+    )
     data: str = option(
         "demo", "demo, a folder of recordings or parquet files, a known data set, or OWNER/NAME of the hub"
     )
@@ -142,19 +164,29 @@ class FitConfig:
     )
     speaker: str | None = option(None, "speaker to fit, as the data set names it")
     style: str | None = option(None, "speaking style to fit, as the data set names it")
+    transcribe: str | None = option(
+        None, f"Whisper model that writes missing texts: hub name or folder; without a value {WHISPER}", bare=WHISPER
+    )
     lang: str = option("en-us", "language of the transcripts: en-us, en-gb, or an espeak-ng code")
     limit: int = option(64, "utterances to read at most", 2)
     heldout: int = option(4, "utterances kept apart for the score that chooses the voice", 1)
     test: int = option(4, "utterances kept apart for the test, heard once at the end; 0: no test", 0)
     min_seconds: float = option(0.5, "shorter recordings are skipped", 0.0)
-    max_seconds: float = option(15.0, "longer recordings are skipped", 0.1)
+    max_seconds: float = option(15.0, "longer recordings are cut at pauses into pieces of 2 to 12 s", 0.1)
     budget: int | None = option(None, "syntheses (candidates x utterances, scoring included) at most", 1)
     generations: int | None = option(None, "generations at most; None: the budget alone ends a fit", 1)
+    schedule: str = option(
+        "joint", "joint: all of the voice from the start; staged: first its prosody, which takes no decoding"
+    )
     seed: int = option(0, "seed of the noise, the split and the strategy", 0)
+    augment: float = option(
+        0.0, "how much what the speaker term hears is changed, anew each generation; 0: not, 1: clearly", 0.0, 1.0
+    )
     es: EsConfig = field(default_factory=EsConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
     stop: StopConfig = field(default_factory=StopConfig)
 
     def __post_init__(self) -> None:
@@ -170,6 +202,8 @@ class FitConfig:
             raise InputError(f"es.popsize is {self.es.popsize}; it must be from 2 to 65536.")
         if self.es.sigma_min > self.es.sigma_max:
             raise InputError("es.sigma_min is above es.sigma_max; lower the floor or raise the ceiling.")
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is {self.schedule}; it must be {' or '.join(SCHEDULES)}.")
         if self.min_seconds >= self.max_seconds:
             raise InputError("min_seconds is not below max_seconds; no recording could pass.")
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from coconut import strategy
-from coconut.config import FitConfig, InputError
+from coconut.config import JOINT, FitConfig, InputError
 from coconut.data import Utterance
 from coconut.objective import COST, Losses
 from coconut.score import Metrics
@@ -29,15 +29,21 @@ from coconut.style import StyleSpace
 
 
 class ObjectiveLike(Protocol):
-    """What a fit needs of an objective: the losses of a population on some utterances, and their gradient."""
+    """What a fit needs of an objective: the losses of a population on some utterances, and their gradient.
+
+    `share`: of a synthesis, what it costs to hear one candidate on one utterance.
+    """
 
     space: StyleSpace
-    syntheses: int
+    share: float
+    syntheses: float
     audio_seconds: float
 
-    def __call__(self, population: Tensor, utterances: Sequence[Utterance]) -> Losses: ...
+    def __call__(self, population: Tensor, utterances: Sequence[Utterance], generation: int = 0) -> Losses: ...
 
-    def gradient(self, population: Tensor, utterances: Sequence[Utterance]) -> tuple[Losses, Tensor]: ...
+    def gradient(
+        self, population: Tensor, utterances: Sequence[Utterance], generation: int = 0
+    ) -> tuple[Losses, Tensor]: ...
 
 
 class ScoreLike(Protocol):
@@ -68,7 +74,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Step:
-    """One generation. Generation 0 is the start, scored before anything was asked."""
+    """One generation. Generation 0 is the start, scored before anything was asked.
+
+    `stage` counts from 1 in a fit that has stages (`coconut.stage`), and is 0 in any other.
+    """
 
     generation: int
     losses: Losses | None
@@ -79,6 +88,7 @@ class Step:
     stop: StopReason | None
     ledger: dict[str, float]
     _state: dict[str, Any] = field(repr=False)
+    stage: int = 0
 
     def state(self) -> dict[str, Any]:
         """All that resumes the fit after this step; survives torch.save and weights_only=True."""
@@ -88,6 +98,8 @@ class Step:
         """Finite numbers by name, for a log line, MLflow or Tune."""
         row = {"generation": float(self.generation), "sigma": self.sigma, **self.ledger}
         row |= {"best_score": self.best.score, "best_generation": float(self.best.generation)}
+        if self.stage:
+            row["stage"] = float(self.stage)
         if self.metrics:
             row |= {"score": self.metrics.score, **{f"score.{k}": v for k, v in self.metrics.parts.items()}}
         if self.losses:
@@ -120,9 +132,9 @@ def fit(
         utterances = windows[run.generation]
         population = run.strategy.ask()
         if run.strategy.needs_gradient:
-            losses, gradient = objective.gradient(population, utterances)
+            losses, gradient = objective.gradient(population, utterances, run.generation)
         else:
-            losses, gradient = objective(population, utterances), None
+            losses, gradient = objective(population, utterances, run.generation), None
         run.strategy.tell(population, losses.total, gradient)
         yield run.step(losses)
 
@@ -134,20 +146,29 @@ def progress(row: Mapping[str, float], config: FitConfig) -> float:
     return min(1.0, max(shares, default=0.0))
 
 
+def searcher(config: FitConfig, mean: Tensor) -> strategy.Strategy:
+    """The strategy that `config` names, begun at the genome `mean` [D]."""
+    return strategy.build(mean=mean, seed=config.seed, **vars(config.es) | {"popsize": config.es.candidates})
+
+
+def cost(config: FitConfig, objective: ObjectiveLike, utterances: int) -> float:
+    """Syntheses of a generation that hears so many utterances, without its scoring."""
+    each = COST if strategy.KINDS[config.es.kind].needs_gradient else 1
+    return config.es.candidates * utterances * each * objective.share
+
+
 class _Run:
     """What changes while a fit runs."""
 
     def __init__(self, config: FitConfig, objective: ObjectiveLike, score: ScoreLike, window: int) -> None:
-        self.config, self.score = config, score
-        options = vars(config.es) | {"popsize": config.es.candidates}
-        self.strategy = strategy.build(mean=objective.space.init(), seed=config.seed, **options)
+        self.config, self.score, self.space = config, score, objective.space
+        self.strategy = searcher(config, self.space.init())
         self.generation = 0
         self.history: list[float] = []
         self.best: Best | None = None
         self.stop: StopReason | None = None
         self.ledger = _Ledger(objective, score)
-        each = COST if self.strategy.needs_gradient else 1
-        self.cost = self.strategy.popsize * window * each  # syntheses of a generation
+        self.cost = cost(config, objective, window)
         self._check_budget()
 
     @property
@@ -180,17 +201,21 @@ class _Run:
         need = self.cost + 2 * self.score.cost
         if self.config.budget is not None and self.config.budget < need:
             raise InputError(
-                f"budget is {self.config.budget}, and a fit of one generation takes {need} syntheses ({self.cost} "
+                f"budget is {self.config.budget}, and a fit of one generation takes {need:g} syntheses ({self.cost:g} "
                 f"candidates x utterances, {self.score.cost} to score before and after it); raise the budget."
             )
 
     def _judge(self) -> Metrics:
-        genome = self.strategy.mean.detach().clone()
+        genome = self._mean()
         metrics = self.score(genome)
         self.history.append(metrics.score)
         if self.best is None or metrics.score > self.best.score:
             self.best = Best(self.generation, metrics.score, genome, dict(metrics.parts))
         return metrics
+
+    def _mean(self) -> Tensor:
+        """The genome [D] that the search has come to."""
+        return self.space.settle(self.strategy.mean.detach().clone())
 
     def _snapshot(self, losses: Losses | None, metrics: Metrics | None) -> Step:
         assert self.best is not None
@@ -198,6 +223,7 @@ class _Run:
         state = {
             "space": {"kind": self.config.space.kind, "dim": len(self.best.genome)},
             "es": self.config.es.kind,
+            "schedule": self.config.schedule,
             "generation": self.generation,
             "history": list(self.history),
             "best": {**vars(self.best), "parts": dict(self.best.parts)},
@@ -205,14 +231,16 @@ class _Run:
             "strategy": self.strategy.state_dict(),
             "ledger": ledger,
         }
-        mean, sigma = self.strategy.mean.detach().clone(), float(self.strategy.sigma)
+        mean, sigma = self._mean(), float(self.strategy.sigma)
         return Step(self.generation, losses, metrics, self.best, mean, sigma, self.stop, ledger, copy.deepcopy(state))
 
     def restore(self, state: dict[str, Any]) -> None:
-        mean = self.strategy.mean
-        if state["es"] != self.config.es.kind or state["space"] != {"kind": self.config.space.kind, "dim": len(mean)}:
+        space = {"kind": self.config.space.kind, "dim": len(self.strategy.mean)}
+        schedule = state.get("schedule", JOINT)
+        if (state["es"], state["space"], schedule) != (self.config.es.kind, space, self.config.schedule):
             raise InputError(
-                f"The saved fit searched {state['space']} by {state['es']}; resume it with the settings it began with."
+                f"The saved fit searched {state['space']} by {state['es']}, {schedule}; "
+                "resume it with the settings it began with."
             )
         self.strategy.load_state_dict(copy.deepcopy(state["strategy"]))
         self.generation, self.history = state["generation"], list(state["history"])

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from coconut import losses
-from coconut.config import InputError
-from coconut.losses import SpeakerEncoder, Term
+from coconut.config import GE2E, JUDGE, InputError
+from coconut.losses import Encoder, SpeakerEncoder, Term
+from coconut.losses.judge import Judge
+from coconut.losses.xvector import XVector
 from coconut.prior import Prior
 from coconut.synthesis import Synthesizer, load_model, stock_voices, style_prior
 from coconut.voicepack import ROWS, STYLE
@@ -53,6 +55,19 @@ def speaker_encoder(device: str) -> SpeakerEncoder:
     return SpeakerEncoder().to(device)
 
 
+@lru_cache(MODELS)
+def encoder(name: str, device: str) -> Encoder:
+    """The ears `score.encoder` names. Raises InputError where they cannot be had."""
+    if name == GE2E:
+        return speaker_encoder(device)
+    return Judge().to(device) if name == JUDGE else XVector.load(name, device)
+
+
+def ears(name: str, device: str) -> tuple[Encoder, dict[str, Encoder]]:
+    """The ears that judge, and by name those that are heard beside them: the loss's, where they are others."""
+    return encoder(name, device), {} if name == GE2E else {GE2E: speaker_encoder(device)}
+
+
 @lru_cache(2 * MODELS)
 def synthesizer(name: str, device: str, seed: int, precision: str, max_seconds: float) -> Synthesizer:
     """Raises InputError as `model` does, and for an unknown precision."""
@@ -60,15 +75,15 @@ def synthesizer(name: str, device: str, seed: int, precision: str, max_seconds: 
 
 
 @lru_cache(32)
-def term(kind: str, device: str, name: str, mimi_model: str) -> Term:
+def term(kind: str, device: str, name: str, mimi_model: str | None) -> Term:
     """The loss term `kind`, for the model `name`. Raises InputError for what it lacks."""
-    encoder, stock = speaker_encoder(device), model(name, device).stock.to(device)
-    return losses.build({kind: 1.0}, device, encoder=encoder, stock=stock, mimi_model=mimi_model)[kind]
+    ge2e, stock = speaker_encoder(device), model(name, device).stock.to(device)
+    return losses.build({kind: 1.0}, device, encoder=ge2e, stock=stock, mimi_model=mimi_model)[kind]
 
 
 def forget() -> None:
     """Give everything back."""
-    for cached in (model, speaker_encoder, synthesizer, term):
+    for cached in (model, speaker_encoder, encoder, synthesizer, term):
         cached.cache_clear()
 
 

@@ -54,7 +54,7 @@ def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -
     """The stock voice that is nearest to the fitting utterances `spoken`, and the start that `config` asks for."""
     ears = resources.speaker_encoder(config.device)
     model = resources.model(config.model, config.device)
-    score = Score(None, synth, spoken[:RANKED_UTTERANCES], ears)
+    score = Score(None, synth, spoken[:RANKED_UTTERANCES], resources.encoder(config.score.encoder, config.device))
     ranking = rank(score, model.voices)
 
     def encode() -> tuple[Encoder, Tensor]:
@@ -70,7 +70,7 @@ def rank(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
     """The FINALISTS among the stock voices, chosen on the longest utterance of `score`, ranked on all, best first."""
     if len(voices) > FINALISTS:
         longest = max(score.utterances, key=lambda utterance: utterance.seconds)
-        first = Score(None, score.synth, [longest], score.speaker.encoder)
+        first = Score(None, score.synth, [longest], score.encoder)
         voices = {name: voices[name] for name, _ in _ranked(first, voices)[:FINALISTS]}
         score.syntheses += first.syntheses
     return _ranked(score, voices)

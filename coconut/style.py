@@ -20,6 +20,7 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from coconut.config import FitConfig, InputError, SpaceConfig
 from coconut.prior import Prior, base_and_slope, unseen_spread
@@ -43,6 +44,9 @@ class StyleSpace(Protocol):
 
     def decode(self, genomes: Tensor) -> Tensor:
         """Voicepacks [P, 510, 1, 256] of genomes [P, D]."""
+
+    def settle(self, genome: Tensor) -> Tensor:
+        """The genome [..., D] that a point of the search stands for: the point, where all of it may move."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Space:
     dim: int
 
     @classmethod
-    def build(cls, stock: Stock, config: SpaceConfig) -> StyleSpace:
+    def build(cls, stock: Stock, config: SpaceConfig) -> Space:
         raise NotImplementedError
 
     def init(self) -> Tensor:
@@ -84,6 +88,19 @@ class Space:
     def decode(self, genomes: Tensor) -> Tensor:
         rows = torch.arange(ROWS, device=genomes.device)
         return self.styles(genomes, rows).unsqueeze(2)
+
+    def settle(self, genome: Tensor) -> Tensor:
+        return genome
+
+    def changes(self, dims: slice) -> Tensor:
+        """[S, D]: by how much each of S dims of the style, moved by 1 on every row and nothing else, moves a genome.
+
+        Raises InputError where no genome does that.
+        """
+        raise InputError(
+            "This space has no dims of the prosody alone, which a staged fit begins with; set space.kind to whole or "
+            "bias, or schedule to joint."
+        )
 
 
 class Pca(Space):
@@ -137,6 +154,10 @@ class Whole(Pca):
         slope = prior.slope
         return cls(Prior(prior.profile, base, slope), stock.start_pack, STYLE, config.slopes, config.whiten)
 
+    def changes(self, dims: slice) -> Tensor:
+        base = (self.base_axes / self.base_axes.square().sum(1, keepdim=True).clamp_min(1e-12)).T[dims]
+        return pad(base, (0, len(self.slope_axes)))
+
 
 class Bias(Space):
     """start[r] + genome * scale, the same for every row."""
@@ -155,6 +176,9 @@ class Bias(Space):
 
     def styles(self, genomes: Tensor, rows: Tensor) -> Tensor:
         return self.start[rows][None] + (genomes * self.scale)[:, None]
+
+    def changes(self, dims: slice) -> Tensor:
+        return self.scale.clamp_min(1e-12).reciprocal().diag()[dims]
 
 
 class Interp(Space):
@@ -218,7 +242,7 @@ def build(
     device: str = "cpu",
     prior: Prior | None = None,
     start: Tensor | None = None,
-) -> StyleSpace:
+) -> Space:
     """The space that `config` names, over the stock voices {name: [510, 1, 256]}, on `device`, in float32.
 
     `prior` tells where they lie, for `pca`; default: computed from them.

@@ -13,7 +13,8 @@ from coconut import style
 from coconut.config import InputError, SpaceConfig
 from coconut.data import Utterance
 from coconut.losses import SpeakerEncoder
-from coconut.score import LEAST, WEIGHTS, Metrics, Score, combine
+from coconut.losses.judge import Judge
+from coconut.score import LEAST, WEIGHTS, Metrics, Score, combine, likeness
 from coconut.synthesis import Synthesizer, load_model, stock_voices
 
 PHONEMES = ("ɪt ˈɔlwˌAz ɹˈAnz ɑn sˈʌndA.", "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps.")
@@ -85,7 +86,7 @@ def test_a_voice_that_is_not_finite_scores_0_and_harms_no_other(score, voices, b
 def test_a_runaway_scores_0_and_harms_no_other(score, voices, monkeypatch):
     styles = torch.stack([voice.reshape(510, 256)[score.rows] for voice in voices.values()])[:3]
     synth = Synthesizer(score.synth.model, seed=0, max_seconds=10)
-    beside = Score(None, synth, score.utterances, score.speaker.encoder)
+    beside = Score(None, synth, score.utterances, score.encoder)
     clean = beside.styles(styles)
     inner = synth._durations
 
@@ -109,7 +110,7 @@ def test_genomes_are_float64_on_the_cpu(score):
 
 
 def test_the_same_score_within_another_space(score, voices):
-    bare = Score(None, score.synth, score.utterances, score.speaker.encoder)
+    bare = Score(None, score.synth, score.utterances, score.encoder)
     with pytest.raises(ValueError, match="without a style space"):
         bare(score.space.init())
     placed = bare.within(score.space)
@@ -125,7 +126,8 @@ def test_a_monstrous_style_has_a_finite_score(score):
 
 
 def test_the_score_cannot_see_the_losses_weights():
-    assert list(inspect.signature(Score.__init__).parameters)[1:] == ["space", "synth", "utterances", "speaker_encoder"]
+    known = ["space", "synth", "utterances", "speaker_encoder", "beside"]
+    assert list(inspect.signature(Score.__init__).parameters)[1:] == known
     assert "LossConfig" not in inspect.getsource(module)
     assert "FitConfig" not in inspect.getsource(module)
 
@@ -145,6 +147,27 @@ def test_without_utterances_there_is_no_score(score):
 
 def parts(**changed):
     return {**dict.fromkeys(WEIGHTS, 0.5), **changed}
+
+
+def test_other_ears_judge_the_speaker_alone_and_ge2e_is_told_beside_them(score, voices):
+    judged = Score(None, score.synth, score.utterances, Judge(), {"ge2e": score.encoder})
+    pack = next(iter(voices.values()))
+    ours, theirs = judged.voicepack(pack), score.voicepack(pack)
+    assert list(ours.parts) == [*WEIGHTS, "ge2e"]
+    assert ours.parts["ge2e"] == pytest.approx(theirs.parts["speaker"], rel=1e-5)
+    assert {n: ours.parts[n] for n in WEIGHTS} | {"speaker": 0} == {**theirs.parts, "speaker": 0}
+    assert ours.parts["speaker"] != theirs.parts["speaker"]
+    assert ours.score == combine({n: ours.parts[n] for n in WEIGHTS}).score
+    alone = [Score(None, score.synth, [score.utterances[1 - u]], Judge()) for u in range(2)]
+    assert judged.left_out(pack) == pytest.approx([one.voicepack(pack).score for one in alone], rel=1e-4)
+
+
+@given(st.floats(-0.5, 0.9), st.floats(-1, 1), st.floats(1e-3, 0.1))
+def test_likeness_grows_with_the_cosine_to_1_whoever_listens(stranger, cosine, gain):
+    less, more, same, strange = likeness(torch.tensor([cosine, cosine + gain, 1.0, stranger]).double(), stranger)
+    assert less < more
+    assert float(same) == pytest.approx(1)
+    assert float(strange) == pytest.approx(math.log(2) / math.log1p(math.exp(10)))
 
 
 def test_combine_is_the_weighted_geometric_mean():
@@ -171,7 +194,7 @@ def test_every_gain_of_a_part_is_a_gain_of_score(name, value, gain):
 
 def test_with_an_utterance_left_out_a_voice_scores_as_on_the_others(score, voices):
     pack = next(iter(voices.values()))
-    alone = [Score(None, score.synth, [score.utterances[1 - u]], score.speaker.encoder) for u in range(2)]
+    alone = [Score(None, score.synth, [score.utterances[1 - u]], score.encoder) for u in range(2)]
     assert score.left_out(pack) == pytest.approx([one.voicepack(pack).score for one in alone], rel=1e-4)
     assert alone[0].left_out(pack) == []
     assert score.left_out(torch.full_like(pack, math.nan)) == [0.0, 0.0]

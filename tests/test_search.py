@@ -140,7 +140,7 @@ def test_only_what_does_something_is_asked_for():
     assert "es.rho" not in names["snes"]
     assert "space.components" in names["cem"]
     assert "space.components" not in names["snes"]
-    assert "loss.mimi" not in names["snes"]  # off: mini has no Mimi
+    assert "loss.mimi" in names["snes"]  # off by default, but 0 is in its range
 
 
 def test_what_follows_a_gradient_climbs_from_one_point_unless_told_otherwise():

@@ -37,14 +37,18 @@ class Line:
     def decode(self, genomes: Tensor) -> Tensor:
         return genomes[:, None, None].expand(-1, 510, 1, -1)
 
+    def settle(self, genome: Tensor) -> Tensor:
+        return genome
+
 
 class Objective:
     """Squared distance to TRAIN, shifted a little by each window; one candidate may be bad."""
 
     def __init__(self, bad: bool = False) -> None:
         self.space, self.syntheses, self.audio_seconds, self.bad = Line(), 0, 0.0, bad
+        self.share = 1.0
 
-    def __call__(self, population: Tensor, utterances: list[Utterance]) -> Losses:
+    def __call__(self, population: Tensor, utterances: list[Utterance], generation: int = 0) -> Losses:
         self.syntheses += len(population) * len(utterances)
         self.audio_seconds += 2.0 * len(population) * len(utterances)
         shift = 0.05 * sum(int(utterance.id) for utterance in utterances) / len(utterances)
@@ -53,7 +57,7 @@ class Objective:
             total[0] = float("nan")
         return Losses(total, {"distance": total.clone()})
 
-    def gradient(self, population: Tensor, utterances: list[Utterance]) -> tuple[Losses, Tensor]:
+    def gradient(self, population: Tensor, utterances: list[Utterance], generation: int = 0) -> tuple[Losses, Tensor]:
         """Its slope leads to TRAIN; that of the bad one is not finite."""
         losses = self(population, utterances)
         self.syntheses += 2 * len(population) * len(utterances)

@@ -23,9 +23,9 @@ from coconut.losses.prior import PriorTerm
 from coconut.losses.speaker import SpeakerEncoder, SpeakerTerm
 from coconut.losses.spectral import SpectralTerm
 from coconut.losses.synthesis import Synthesis
-from coconut.losses.term import Term
+from coconut.losses.term import Encoder, Term
 
-__all__ = ["TERMS", "SpeakerEncoder", "Synthesis", "Term", "build"]
+__all__ = ["TERMS", "Encoder", "SpeakerEncoder", "Synthesis", "Term", "build"]
 
 TERMS: dict[str, Callable[..., Term]] = {
     "logmel": LogMelTerm,
@@ -49,7 +49,7 @@ def build(
     """The terms of positive weight, in the order of TERMS; a weight of 0 or None costs nothing.
 
     encoder: shared with other users of speaker embeddings. stock [V, 510, 256]: for `prior`.
-    mimi_model: a MimiModel, a hub name or a folder, for `mimi`. Raises InputError for an unknown name
+    mimi_model: a MimiModel, `mini`, a hub name or a folder, for `mimi`. Raises InputError for an unknown name
     or a resource that a term lacks.
     """
     unknown = sorted(set(weights) - set(TERMS))

@@ -9,6 +9,7 @@ it, where Resemblyzer pads with zeros. Weights: assets/NOTICE.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import resources
 
 import torch
@@ -58,6 +59,7 @@ class Downsampler(nn.Module):
 class SpeakerEncoder(nn.Module):
     """wav [B, T] at 24 kHz, lens [B] -> embeddings [B, 256] of unit length."""
 
+    stranger = 0.5  # cosine of different speakers, about: 0.54 on average
     analysis: Tensor
     filters: Tensor
 
@@ -73,16 +75,16 @@ class SpeakerEncoder(nn.Module):
         self.load_state_dict(load(content))
         self.requires_grad_(False).eval()
 
-    def forward(self, wav: Tensor, lens: Tensor) -> Tensor:
-        """In parts, as many items at once as memory holds."""
-        return EMBEDDED.rows(self._embed, wav, lens, cost=max(1, wav.shape[-1]))
+    def forward(self, wav: Tensor, lens: Tensor, gain: float = 1.0) -> Tensor:
+        """In parts, as many items at once as memory holds. `gain`: of the level, a factor."""
+        return EMBEDDED.rows(partial(self._embed, gain=gain), wav, lens, cost=max(1, wav.shape[-1]))
 
-    def _embed(self, wav: Tensor, lens: Tensor) -> Tensor:
+    def _embed(self, wav: Tensor, lens: Tensor, gain: float) -> Tensor:
         wav, lens = repeat(wav.to(self.linear.weight.dtype), lens)
         wav, lens = self.resample(wav), (2 * lens + 2) // 3
         wav = wav.masked_fill(~mask(lens, wav.shape[-1]), 0)
         power = wav.square().sum(-1) / lens.clamp_min(1)
-        wav = wav * (LEVEL / power.clamp_min(1e-12).sqrt())[:, None]
+        wav = wav * (gain * LEVEL / power.clamp_min(1e-12).sqrt())[:, None]
         frames = self.mel(wav)  # [B, F, 40]
         starts, used = windows(lens, frames.shape[1])
         index = starts[..., None] + torch.arange(WINDOW, device=wav.device)

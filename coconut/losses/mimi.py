@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from coconut.audio import HOP, SAMPLE_RATE, LogMel, mask
-from coconut.config import InputError
+from coconut.config import EMBEDDED, InputError
 from coconut.data import Utterance
 from coconut.losses.alignment import BAND, CELLS, dtw, l1, path
 from coconut.losses.synthesis import Synthesis, recording, stacked
@@ -22,6 +22,7 @@ SAMPLES = 60 * SAMPLE_RATE  # of padded audio that are encoded at once: about 25
 ENCODED = Parts(SAMPLES)
 MATRICES = 4  # of the size of DTW's, that are held beside each other
 TEMPORAL = 0.5  # share of the distance along time; the rest is that of the distributions
+ASSETS = Path(__file__).parent / "assets" / "mimi"  # the small one; experiments/mimi/README.md is its card
 SHIFTS = 8  # starts of a recording's frames, 5 ms apart: the embedding of a sound depends on them
 
 
@@ -95,7 +96,7 @@ class MimiTerm:
     of 10 ms alone changes an embedding by most of that, so each frame of a candidate is compared
     with the recording's frame that starts where the path says, to within 10 ms, the nearest of
     them. Distributions: Frechet distance with diagonal covariances over the 12.5 Hz frames,
-    divided by the recording's variance. `model`: a MimiModel, a hub name or a folder.
+    divided by the recording's variance. `model`: a MimiModel, `mini`, a hub name or a folder.
     """
 
     differentiable = True
@@ -183,12 +184,16 @@ class MimiTerm:
 
 
 def load_mimi(name: str | Path) -> Any:
-    """A MimiModel from the hub or a folder; InputError in one sentence when it cannot be had."""
+    """A MimiModel in float32: the embedded one for `mini`, else from the hub or a folder.
+
+    Raises InputError, in one sentence, when it cannot be had.
+    """
     from transformers import MimiModel
 
     try:
-        return MimiModel.from_pretrained(str(name))
+        return MimiModel.from_pretrained(str(ASSETS if name == EMBEDDED else name)).float().eval()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The Mimi model {name} cannot be loaded (hub out of reach, or no such folder); set loss.mimi to 0."
+            f"The Mimi model {name} cannot be loaded (hub out of reach, or no such folder); set mimi_model to "
+            f"{EMBEDDED}, which is embedded, or loss.mimi to 0."
         ) from error

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from coconut.audio import SAMPLE_RATE, LogMel, speech
 from coconut.data import Utterance
-from coconut.losses.ge2e import SpeakerEncoder
+from coconut.losses.channel import Channel
 from coconut.synthesis import Audio, Prosody, Script, Synthesizer
 from coconut.synthesis.gradient import Tape
 from coconut.synthesis.memory import Parts
@@ -27,7 +27,8 @@ class Synthesis:
 
     styles [P, U, 256]; rows [U]: the voicepack row of each utterance. Features are flat over
     B = P U items, item b being candidate b // U and utterance b % U. On a tape, which is where it came
-    from `taped`, soft [P, U] are the frames before they are rounded.
+    from `taped`, soft [P, U] are the frames before they are rounded. `channel`: what a term that listens
+    through one hears it through, with the recording.
     """
 
     audio: Audio
@@ -35,25 +36,26 @@ class Synthesis:
     styles: Tensor
     rows: Tensor
     soft: Tensor | None = None
+    channel: Channel | None = None
     _embeddings: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, synth: Synthesizer, script: Script, styles: Tensor) -> Synthesis:
+    def of(cls, synth: Synthesizer, script: Script, styles: Tensor, channel: Channel | None = None) -> Synthesis:
         """Both stages of synthesis for styles [P, U, 256]."""
         prosody = synth.prosody(script, styles)
-        return cls(synth.decode(script, prosody, styles), prosody, styles, script.rows)
+        return cls(synth.decode(script, prosody, styles), prosody, styles, script.rows, channel=channel)
 
     @classmethod
-    def taped(cls, tape: Tape, script: Script, styles: Tensor) -> Synthesis:
+    def taped(cls, tape: Tape, script: Script, styles: Tensor, channel: Channel | None = None) -> Synthesis:
         """The same with a gradient with regard to styles [P, U, 256]."""
         found = tape(script, styles)
-        return cls(found.audio, found.prosody, styles, script.rows, found.soft)
+        return cls(found.audio, found.prosody, styles, script.rows, found.soft, channel)
 
     def detached(self) -> Synthesis:
         """The same off the tape."""
         audio = Audio(**{name: value.detach() for name, value in vars(self.audio).items()})
         prosody = Prosody(**{name: value.detach() for name, value in vars(self.prosody).items()})
-        return Synthesis(audio, prosody, self.styles.detach(), self.rows)
+        return Synthesis(audio, prosody, self.styles.detach(), self.rows, channel=self.channel)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,8 +92,8 @@ class Synthesis:
         mel = _logmel(wav.device)
         return chunked(lambda part, size: mel(part, size)[0], wav, lens), mel.frames(lens)
 
-    def embeddings(self, encoder: SpeakerEncoder) -> Tensor:
-        """[B, 256] speaker embeddings of `speech`, computed once per encoder."""
+    def embeddings(self, encoder: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """[B, E] speaker embeddings of `speech`, computed once per encoder."""
         if id(encoder) not in self._embeddings:
             self._embeddings[id(encoder)] = encoder(*self.speech)
         return self._embeddings[id(encoder)]

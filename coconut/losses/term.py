@@ -1,4 +1,4 @@
-"""The contract of a loss term."""
+"""The contracts of a loss term and of a speaker encoder."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ class Term(Protocol):
 
     def __call__(self, refs: list[Any], syn: Synthesis) -> Tensor:
         """Distances [P, U], 0 or more, lower is better; refs of the U utterances in order."""
+
+
+class Encoder(Protocol):
+    """Ears for speakers: wav [B, T] at 24 kHz, lens [B] -> embeddings [B, E] of unit length.
+
+    `stranger`: the cosine of different speakers, about.
+    """
+
+    @property
+    def stranger(self) -> float: ...
+
+    def __call__(self, wav: Tensor, lens: Tensor, /) -> Tensor: ...

@@ -12,8 +12,9 @@ is. `soft` is the speaking time before it is rounded, and has one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ from coconut.synthesis.ragged import Lengths
 from coconut.synthesis.script import Script
 from coconut.synthesis.synthesizer import Audio, Prosody, Synthesizer
 from coconut.voicepack import ACOUSTIC, PROSODY
+
+Item = TypeVar("Item", Audio, Prosody)
 
 
 @dataclass(frozen=True)
@@ -53,58 +56,83 @@ class Tape:
         An item whose style is not finite, or whose speech is endless, is not ok: it is silent, lasts one frame
         a token, and gives no gradient.
         """
-        _, ok = self.synth._checked(script, styles)
-        styles = styles.to(self.synth.device, self.synth.dtype)
-        with tensor_cores(self.synth.device, False):
-            items = [
-                self._item(script, u, styles[p, u], ok[p, u]) for p in range(len(styles)) for u in range(len(script))
+        plans, voices = self._plans(script, styles)
+        with tensor_cores(self.synth.device, self.synth.precision != "exact"):
+            audio = [
+                self._spoken(script, b % len(script), *item) for b, item in enumerate(zip(plans, voices, strict=True))
             ]
-        return _joined(items, len(script))
+        return Taped(_joined(audio, len(script)), *_planned(plans, len(script)))
 
-    def _item(self, script: Script, u: int, style: Tensor, ok: Tensor) -> Taped:
+    def prosody(self, script: Script, styles: Tensor) -> tuple[Prosody, Tensor]:
+        """The first half alone, which reads dims 128:256 of the styles: Prosody, and `soft` [P, U] of Taped."""
+        plans, _ = self._plans(script, styles)
+        return _planned(plans, len(script))
+
+    def _plans(self, script: Script, styles: Tensor) -> tuple[list[_Plan], Tensor]:
+        """What each of the P U items will say when, and their styles [P U, 256], zero where not finite."""
+        _, ok = self.synth._checked(script, styles)
+        voices = torch.where(ok[..., None], styles.to(self.synth.device, self.synth.dtype), 0.0).flatten(0, 1)
+        items = enumerate(zip(voices, ok.flatten(), strict=True))
+        with tensor_cores(self.synth.device, False), recurrent(self.synth.device):
+            return [self._plan(script, b % len(script), *item) for b, item in items], voices
+
+    def _plan(self, script: Script, u: int, voice: Tensor, ok: Tensor) -> _Plan:
         """One candidate [256] and one text: all fields have a leading dimension of 1."""
-        synth, text = self.synth, script.texts[u]
-        voice = torch.where(ok, style, 0.0)[None]
-        with recurrent(synth.device):
-            features, soft = synth._durations.soft(text.prosodic[None], voice[:, PROSODY])
-            steps = whole(soft.detach())
-            frames = int(torch.where(ok, steps.sum(), synth.max_frames + 1))  # all that the host has to know
-            if frames > synth.max_frames:
-                return self._silent(steps.clamp_max(1), soft)
-            index = align(steps, frames)[0]
-            lengths = Lengths([frames], synth.device, tensor=steps.sum(-1))
-            f0, energy = synth._contours(features[:, index], voice[:, PROSODY], lengths)
-        noise = script.noise(u, frames * synth.samples_per_frame)[None]
-        pitch = f0 if self.through_source else f0.detach()
-        with tensor_cores(synth.device, synth.precision == "fast"):
-            wav = synth._acoustics(text.acoustic[index][None], f0, energy, voice[:, ACOUSTIC], noise, lengths, pitch)
-        return self._taped(wav, f0, energy, steps, soft, wav.detach().isfinite().all(-1))
+        synth, style = self.synth, voice[None, PROSODY]
+        features, soft = synth._durations.soft(script.texts[u].prosodic[None], style)
+        steps = whole(soft.detach())
+        frames = int(torch.where(ok, steps.sum(), synth.max_frames + 1))  # all that the host has to know
+        if frames > synth.max_frames:
+            return _Plan.silent(steps.clamp_max(1), soft)
+        index, total = align(steps, frames)[0], steps.sum(-1)
+        f0, energy = synth._contours(features[:, index], style, Lengths([frames], synth.device, tensor=total))
+        return _Plan(Prosody(steps, f0, energy, total, torch.ones_like(total, dtype=torch.bool)), soft.sum(-1), index)
 
-    def _silent(self, steps: Tensor, soft: Tensor) -> Taped:
-        frames = steps.shape[-1]  # one a token
-        wav, curve = soft.new_zeros(1, frames * self.synth.samples_per_frame), soft.new_zeros(1, 2 * frames)
-        return self._taped(wav, curve, curve, steps, soft.detach(), torch.zeros(1, dtype=torch.bool, device=wav.device))
-
-    @staticmethod
-    def _taped(wav: Tensor, f0: Tensor, energy: Tensor, steps: Tensor, soft: Tensor, ok: Tensor) -> Taped:
-        frames = steps.sum(-1)
-        lens = torch.full_like(frames, wav.shape[-1])
-        return Taped(Audio(wav, lens, ok), Prosody(steps, f0, energy, frames, ok), soft.sum(-1))
+    def _spoken(self, script: Script, u: int, plan: _Plan, voice: Tensor) -> Audio:
+        synth, prosody = self.synth, plan.prosody
+        samples = prosody.F0.shape[-1] // 2 * synth.samples_per_frame
+        lens = prosody.frames * synth.samples_per_frame
+        if plan.index is None:
+            return Audio(plan.soft.new_zeros(1, samples), lens, prosody.ok)
+        lengths = Lengths([len(plan.index)], synth.device, tensor=prosody.frames)
+        text, noise = script.texts[u].acoustic[plan.index][None], script.noise(u, samples)[None]
+        pitch = prosody.F0 if self.through_source else prosody.F0.detach()
+        wav = synth._acoustics(text, prosody.F0, prosody.energy, voice[None, ACOUSTIC], noise, lengths, pitch)
+        return Audio(wav, torch.full_like(lens, wav.shape[-1]), wav.detach().isfinite().all(-1))
 
 
-def _joined(items: list[Taped], texts: int) -> Taped:
+@dataclass(frozen=True)
+class _Plan:
+    """One item: its Prosody, soft [1] frames before rounding, index [T] of the token of each frame; None: silent."""
+
+    prosody: Prosody
+    soft: Tensor
+    index: Tensor | None
+
+    @classmethod
+    def silent(cls, steps: Tensor, soft: Tensor) -> _Plan:
+        """Of steps [1, S], one frame a token."""
+        curve, frames = soft.new_zeros(1, 2 * steps.shape[-1]), steps.sum(-1)
+        return cls(
+            Prosody(steps, curve, curve, frames, torch.zeros_like(frames, dtype=torch.bool)),
+            soft.detach().sum(-1),
+            None,
+        )
+
+
+def _planned(plans: Sequence[_Plan], texts: int) -> tuple[Prosody, Tensor]:
+    return _joined([plan.prosody for plan in plans], texts), _join([plan.soft for plan in plans], texts)
+
+
+def _joined(items: Sequence[Item], texts: int) -> Item:
     """P U items -> one of [P, U, ...], zero past the end of each."""
+    return type(items[0])(**{name: _join([getattr(item, name) for item in items], texts) for name in vars(items[0])})
 
-    def join(values: list[Tensor]) -> Tensor:
-        longest = max(value.shape[-1] for value in values)
-        padded = [F.pad(v, (0, longest - v.shape[-1])) if v.ndim > 1 else v for v in values]
-        return torch.cat(padded).unflatten(0, (-1, texts))
 
-    def fields(parts: list[Audio] | list[Prosody]) -> dict[str, Tensor]:
-        return {name: join([getattr(part, name) for part in parts]) for name in vars(parts[0])}
-
-    audio, prosody = Audio(**fields([i.audio for i in items])), Prosody(**fields([i.prosody for i in items]))
-    return Taped(audio, prosody, join([i.soft for i in items]))
+def _join(values: Sequence[Tensor], texts: int) -> Tensor:
+    longest = max(value.shape[-1] for value in values)
+    padded = [F.pad(v, (0, longest - v.shape[-1])) if v.ndim > 1 else v for v in values]
+    return torch.cat(padded).unflatten(0, (-1, texts))
 
 
 @contextlib.contextmanager

@@ -30,8 +30,10 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from coconut import build  # noqa: E402
+from coconut.build import Fitting  # noqa: E402
 from coconut.config import FitConfig, from_dict  # noqa: E402
 from coconut.files import write_text  # noqa: E402
+from coconut.fit import Step  # noqa: E402
 from coconut.job import Job, prepare  # noqa: E402
 from experiments.bench import duel, targets  # noqa: E402
 
@@ -43,9 +45,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "before": BEFORE | {"es.kind": "snes", "es.popsize": 16, "es.sigma": 0.2},  # the defaults of 2026-11-24, morning
     **{kind: {"es.kind": kind} for kind in ("snes", "xnes", "cmaes", "sepcmaes", "cem", "cosyne")},
     "unguarded": {"stop.patience": 0},
+    "few": {"stop.patience": 0, "few": 1},  # about three seconds of speech
+    "then": {"then": "snes"},
 }
-SETTINGS = ("budget", "es", "space", "loss", "window", "stop")  # what two fits of one job may differ in
-MARK = 40  # syntheses between points of a curve
+SETTINGS = ("budget", "schedule", "augment", "es", "space", "loss", "window", "score", "stop")  # of a fit alone
+OURS = ("few", "then")  # of a method: only so many sentences to fit and to hold out; a kind for the second half
+MARK, POINTS = 40, 100  # syntheses between points of a curve, and about how many there are at most
 
 
 def main() -> None:
@@ -91,35 +96,62 @@ def _value(text: str) -> Any:
 
 def run(target: str, asked: dict[str, Any], budget: int, seed: int, folder: Path) -> dict[str, Any]:
     """One fit: curve of [syntheses, CPU seconds, held out, test of the mean, test of the kept voice, parts of both]."""
-    config = from_dict({"budget": budget, "seed": seed, "device": "cpu"} | targets.options(target, folder) | asked)
+    own = {name: value for name, value in asked.items() if name not in OURS}
+    config = from_dict({"budget": budget, "seed": seed, "device": "cpu"} | targets.options(target, folder) | own)
     job, spent = made(config, folder / "jobs" / f"{target}-{config.space.start}-{seed}")
-    fitting = build.wire(job, dataclasses.replace(job.config, **{k: getattr(config, k) for k in SETTINGS}))
+    if few := asked.get("few"):
+        job = dataclasses.replace(job, fit=job.fit[:few], heldout=job.heldout[:few])
     assert job.nearest is not None
-    pack = fitting.voices[job.nearest.name]
-    near, curve, heard, best = build.hear_test(job, pack), [], {}, None
+    pack = build.wire(job, _allowed(job, config)).voices[job.nearest.name]
+    near = build.hear_test(job, pack, _allowed(job, config))
     assert near is not None
+    curve: list[dict[str, Any]] = []
+    for part in _parts(config, asked.get("then")):
+        done = curve[-1]["syntheses"] if curve else 0.0
+        fitting = build.wire(job, _allowed(job, part))
+        points, last = climb(job, fitting, budget / POINTS)
+        curve += [p | {"syntheses": p["syntheses"] + done, "cpu": round(p["cpu"] + spent, 1)} for p in points]
+        spent = curve[-1]["cpu"]
+        job = dataclasses.replace(job, start=fitting.voicepack(last.best.genome))
+    away = _distances(target, fitting.voicepack(last.best.genome), pack)
+    notes = [note for note in job.notes if note.startswith("Start")]
+    told = {"nearest": near.score, "spent": job.spent, "start": notes, "stop": last.stop, "best": last.best.generation}
+    return told | away | {"curve": curve}
+
+
+def climb(job: Job, fitting: Fitting, apart: float) -> tuple[list[dict[str, Any]], Step]:
+    """The curve of a fit, and its last step; points are at least `apart` and MARK syntheses from each other."""
+    curve, heard, mark, spent, clock = [], {}, 0.0, 0.0, time.process_time()
 
     def test(genome: Tensor, generation: int) -> Any:
         if generation not in heard:
-            heard[generation] = build.hear_test(job, fitting.voicepack(genome))
+            heard[generation] = build.hear_test(job, fitting.voicepack(genome), fitting.config)
         return heard[generation]
 
-    mark, clock = 0.0, time.process_time()
     for step in fitting.steps():
         spent += time.process_time() - clock
         done = step.ledger["syntheses"]
         if step.metrics and (done >= mark or step.stop):
-            mark = done + MARK
+            mark = done + max(MARK, apart)
             kept = test(step.best.genome, step.best.generation)
             mean = test(step.mean, step.generation)
-            entry = {"syntheses": done, "cpu": round(spent, 1), "score": step.metrics.score, "test": mean.score}
+            entry = {"syntheses": done, "cpu": spent, "score": step.metrics.score, "test": mean.score}
             curve.append(entry | {"kept": kept.score, "parts": step.metrics.parts, "test_parts": mean.parts})
-        best, clock = step.best, time.process_time()
-    assert best is not None
-    away = _distances(target, fitting.voicepack(best.genome), pack)
-    notes = [note for note in job.notes if note.startswith("Start")]
-    told = {"nearest": near.score, "spent": job.spent, "start": notes, "stop": step.stop, "best": best.generation}
-    return told | away | {"curve": curve}
+        clock = time.process_time()
+    return curve, step
+
+
+def _parts(config: FitConfig, then: str | None) -> list[FitConfig]:
+    """The fits that a method is: one, or a half of its budget each for its own kind and the kind that comes then."""
+    if not then:
+        return [config]
+    half = from_dict({"budget": (config.budget or 0) // 2}, config)
+    return [half, from_dict({"es.kind": then}, half)]
+
+
+def _allowed(job: Job, config: FitConfig) -> FitConfig:
+    """The settings of a fit of the job, which keeps what it was made with."""
+    return dataclasses.replace(job.config, **{name: getattr(config, name) for name in SETTINGS})
 
 
 def made(config: FitConfig, place: Path) -> tuple[Job, float]:

@@ -51,7 +51,9 @@ def options(name: str, folder: Path) -> dict[str, Any]:
         lang = _record(name, folder, place)
         (place / "lang").write_text(lang)
     found = {"data": str(place), "lang": (place / "lang").read_text(), "heldout": 4, "test": 8}
-    return found | ({"model": str(model_without(folder)), "loss.mimi": 0.0} if name in WITHHELD else {})
+    if name in WITHHELD:
+        found |= {"model": str(model_without(folder)), "mimi_model": EMBEDDED, "loss.mimi": 0.0}
+    return found
 
 
 def truth(name: str) -> Tensor | None:
