@@ -29,17 +29,18 @@ from torch import Tensor
 
 from coconut import data, resources, start, strategy, style, voicepack
 from coconut.audio import SAMPLE_RATE
-from coconut.config import EMBEDDED, FitConfig, InputError, complete, from_dict, to_dict
+from coconut.config import EMBEDDED, GE2E, JUDGE, FitConfig, InputError, complete, flatten, from_dict, to_dict
+from coconut.cutting import Cutter
 from coconut.data import Utterance
 from coconut.files import write_text
 from coconut.score import Score
 from coconut.synthesis import Synthesizer
+from coconut.transcribe import Transcriber
 
 FILE, AUDIO, START = "job.json", "audio", "start.pt"
 FORMAT = 2
 SPLITS = ("fit", "heldout", "test")
 PATIENCE, PATIENT = 3.0, 5.0  # no candidate may speak longer than so many times the longest recording, or so many s
-MIMI_OFF = "The Mimi term is off: its weights need the model hub; --loss.mimi 1 turns it on."
 PACKAGES = ("coconut", "torch", "kokoro", "misaki", "transformers", "pyarrow")
 
 
@@ -56,7 +57,7 @@ class Nearest:
 class Job:
     """A fit's settled settings and its utterances, in three splits that share no text and no sound.
 
-    `config` holds no relative path, no "auto" and no "nearest". `fit` leads the search, `heldout`
+    `config` holds no relative path, no device "auto" and no "nearest". `fit` leads the search, `heldout`
     chooses the voice, `test` is heard once, at the end; it is empty where recordings are few.
     `nearest` is None where the start was given and nobody asked which voice is nearest. `start`
     [510, 1, 256] is the voicepack behind a `space.start` of "encoder" or "mix", else None;
@@ -180,17 +181,16 @@ def prepare(config: FitConfig, rank: bool = False) -> Job:
 
 
 def collect(config: FitConfig) -> Job:
-    """The job without its start: all that needs the recordings, and nothing that needs the model."""
-    asked, config = config, settle(config)
-    found = data.read(config)
-    silent = asked.loss.mimi is None and not config.loss.mimi
-    notes = (MIMI_OFF,) * silent + tuple(found.notes)
+    """The job without its start: all that needs the recordings. Only long ones need a model, to be cut."""
+    config = settle(config)
+    writer = Transcriber(config.transcribe, config.lang, config.device) if config.transcribe else None
+    found = data.read(config, cut=Cutter(config), transcribe=writer)
     return Job(
         config,
         found.fit,
         found.heldout,
         found.test,
-        notes=notes,
+        notes=tuple(found.notes),
         skipped=found.skipped,
         versions=_versions(),
     )
@@ -209,10 +209,10 @@ def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job
     for name, weight in dataclasses.asdict(where.loss).items():
         if weight:  # what a term lacks is said before the stock voices are ranked, which takes a while
             resources.term(name, where.device, where.model, where.mimi_model)
-    synth, ears = job.synthesizer(where), resources.speaker_encoder(where.device)
+    synth, ears = job.synthesizer(where), resources.ears(where.score.encoder, where.device)
     found = start.search(where, synth, job.fit)
     pack = resources.model(where.model, where.device).voices[found.nearest]
-    score = Score(None, synth, job.heldout, ears).voicepack(pack)
+    score = Score(None, synth, job.heldout, *ears).voicepack(pack)
     near = Nearest(found.nearest, score.score, dict(score.parts))
     job = dataclasses.replace(job, nearest=near, spent=found.syntheses + len(job.heldout))
     if kind == "nearest":
@@ -230,8 +230,10 @@ def settle(config: FitConfig) -> FitConfig:
     strategy.options(config.es.kind)
     style.check_kind(config.space.kind)
     config = complete(config)
-    names = {"data": data.KNOWN, "model": (EMBEDDED,), "mimi_model": ()}
-    values = {name: absolute(getattr(config, name), known) for name, known in names.items()}
+    names = {"data": data.KNOWN, "model": (EMBEDDED,), "mimi_model": (EMBEDDED,), "score.encoder": (GE2E, JUDGE)}
+    names["transcribe"] = ()
+    given = flatten(config)
+    values = {name: absolute(given[name], known) for name, known in names.items() if given[name] is not None}
     if config.device == "auto":
         values["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     config = from_dict(values, config)

@@ -36,6 +36,7 @@ def add_config_options(parser: argparse.ArgumentParser, model: str = EMBEDDED) -
             keywords |= {"action": argparse.BooleanOptionalAction}
         else:
             keywords |= {"type": kind, "metavar": kind.__name__.upper()}
+            keywords |= {"nargs": "?", "const": spec.metadata["bare"]} if spec.metadata["bare"] else {}
         group.add_argument(f"--{name}", **keywords)
 
 

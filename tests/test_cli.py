@@ -155,7 +155,7 @@ def test_speak_voices_and_export(tmp_path, capsys):
         (["fit", "--model", "no-such-model"], "no-such-model"),
         (["fit", "--model", "hexgrad/Kokoro-82M"], "hexgrad/Kokoro-82M"),
         (["fit", "--data", "expresso", "--speaker", "ex01"], "expresso"),
-        (["fit", "--loss.mimi", "1"], "kyutai/mimi"),
+        (["fit", "--loss.mimi", "1", "--mimi_model", "kyutai/mimi"], "kyutai/mimi"),
         (["fit", "--resume", "--out", "nowhere"], "nowhere holds no fit to resume"),
         (["fit", "--config", "nothing.json"], "No settings at nothing.json"),
         (["speak", "--voice", "nobody", "--text", "Hi.", "-o", "o.wav"], "No voice nobody"),

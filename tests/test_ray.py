@@ -205,7 +205,7 @@ def test_missing_artifacts_are_made_from_a_checkpoint(tmp_path):
     settings, ticket = plan(tmp_path), Ticket("one", 0, "", {"es.kind": "cmaes"})
     one = worker.Worker(settings, ticket, wire)
     for _ in range(4):
-        one.report()
+        one.trial.advance()
     one.trial.save(tmp_path / "checkpoint")
     worker.finish(settings, ticket, tmp_path / "checkpoint", wire)
     folder = tmp_path / "toy" / "trial_000"

@@ -198,7 +198,7 @@ class Heard:
     asked: ClassVar[list[tuple[list[float], list[str]]]] = []
 
     def __init__(self, space=None, synth=None, utterances=None, ears=None):
-        self.synth, self.speaker, self.syntheses = synth, SimpleNamespace(encoder=ears), 0
+        self.synth, self.encoder, self.syntheses = synth, ears, 0
         self.utterances = utterances or [SimpleNamespace(seconds=seconds) for seconds in (1.0, 3.0, 2.0)]
 
     def rank(self, packs):

@@ -91,6 +91,22 @@ def pieces(source: str | Path | bytes, name: str | None = None) -> Iterator[Tens
             raise _undecodable(name) from error
 
 
+def stream(source: str | Path | bytes, name: str | None = None) -> Iterator[Tensor]:
+    """The samples of `load` in pieces [N] where the format allows that, else at once. Raises InputError, as it does."""
+    if duration(source, name) is None:
+        yield take(source, name).wav
+    else:
+        yield from pieces(source, name)
+
+
+def excerpt(source: str | Path | bytes, start: float, seconds: float, name: str | None = None) -> bytes:
+    """A part of a recording as a wav of its own, of its rate and its channels. Raises InputError, as `load` does."""
+    data, rate = _decoded(source, name or named(source), start, seconds)
+    content = io.BytesIO()
+    soundfile.write(content, data, rate, format="WAV", subtype="FLOAT")
+    return content.getvalue()
+
+
 def mono(data: Samples) -> tuple[Samples, bool]:
     """(the mean [N] of channels [N, C], False); the loudest channel and True where they cancel in the mean."""
     wav = data.mean(1)

@@ -7,6 +7,7 @@ power alone does not.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -45,15 +46,16 @@ class Bands:
 
     def of(self, pieces: Iterable[Tensor]) -> Tensor:
         """Of samples [N] float32, whatever they are cut into: F = N // HOP + 1."""
-        rest = torch.zeros(N_FFT // 2)
-        found = []
-        for piece in pieces:
+        rest, found, count = torch.zeros(N_FFT // 2), torch.zeros(0, BANDS), 0
+        for piece in itertools.chain(pieces, [torch.zeros(N_FFT // 2)]):
             rest = torch.cat([rest, piece])
-            if len(rest) >= N_FFT:
-                found.append(self._powers(rest))
-                rest = rest[len(found[-1]) * HOP :]
-        found.append(self._powers(pad(rest, (0, N_FFT // 2))))
-        return torch.cat(found)
+            powers = self._powers(rest)
+            rest = rest[len(powers) * HOP :]
+            if count + len(powers) > len(found):  # one block: parts kept between the spectra would keep their memory
+                found = pad(found, (0, 0, 0, len(found) + len(powers)))
+            found[count : count + len(powers)] = powers
+            count += len(powers)
+        return found[:count]
 
     def _powers(self, wav: Tensor) -> Tensor:
         if len(wav) < N_FFT:

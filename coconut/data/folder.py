@@ -30,8 +30,8 @@ class Folder:
     """Recordings in `path` and below it, in order of their tables' rows or of their names.
 
     Tables are metadata.csv, .tsv or .jsonl, there or in folders of splits, whose names are relative to
-    the table; without any, a .txt or .lab of the same name is each recording's transcript. Whatever
-    lies outside of `path` is refused.
+    the table; without any, a .txt or .lab of the same name is each recording's transcript, and of any
+    name where there is one recording and one text. Whatever lies outside of `path` is refused.
     """
 
     path: Path
@@ -101,6 +101,9 @@ class Folder:
 
     def _beside(self, listing: Listing) -> Iterator[Item]:
         stems = {path.with_suffix("") for path in listing.sounds}
+        if len(listing.sounds) == len(listing.texts) == 1:
+            _, alone = listing.texts.popitem()
+            listing.texts[listing.sounds[0].with_suffix("")] = alone
         texts = [path for stem in listing.texts.keys() - stems for path in listing.texts[stem]]
         yield from self._unread(listing, texts, "a text of no recording")
         for path in listing.sounds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -17,6 +19,10 @@ from coconut.data.utterance import Dataset, Utterance, fingerprint, quantised
 EXAMPLES = 3  # skipped recordings named in a note
 SIGNS = 12  # signs named in a note
 MOST_SIGNS = 20 * text.LONGEST  # of a text that can have few enough phonemes
+LONG = ("too long", "text too long")  # reasons to cut a recording into pieces
+
+Cut = Callable[[Item], Iterator[Item]]  # a recording with its text: pieces with theirs, none where it is not long
+Transcribe = Callable[[Item], str]  # a recording: its text
 
 
 class UnusableError(Exception):
@@ -27,15 +33,18 @@ class UnusableError(Exception):
         self.reason = reason
 
 
-def read(config: FitConfig, source: DataSource | None = None) -> Dataset:
+def read(
+    config: FitConfig, source: DataSource | None = None, cut: Cut | None = None, transcribe: Transcribe | None = None
+) -> Dataset:
     """Utterances of `config.data`, in three splits; `source` stands in for a known set.
 
+    `cut` makes pieces of what is too long, and `transcribe` writes the texts that are missing.
     Recordings that cannot be used, that sound the same as an earlier one to the last bit, or whose text
     cannot be theirs are skipped and counted; reading stops at `config.limit` usable ones. `splits.sizes`
     tells how the splits shrink where sentences are few. Raises InputError when the source cannot be read
     or holds fewer than 2 different sentences.
     """
-    reader = Reader(config)
+    reader = Reader(config, cut, transcribe)
     reader.read(sources.find(config, source))
     utterances = reader.utterances
     parts = split(utterances, config.heldout, config.test, config.seed)
@@ -56,13 +65,15 @@ class Reader:
     `skipped`: what each of those was and why, by reason. `notes`: sentences about the rest.
     """
 
-    def __init__(self, config: FitConfig) -> None:
-        self.config = config
+    def __init__(self, config: FitConfig, cut: Cut | None = None, transcribe: Transcribe | None = None) -> None:
+        self.config, self.cut, self.transcribe = config, cut, transcribe
         self.skipped: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self._kept: dict[str, Utterance] = {}  # by the fingerprint of their audio
         self._doubted: dict[str, str] = {}  # names of recordings that were given two texts, by fingerprint
         self._qualities: dict[str, audio.Quality] = {}  # of their recordings, by the same
+        self._pieces: dict[str, int] = {}  # how many were made of a recording, by its name
+        self._transcribed: list[str] = []  # names
         self._signs: list[str] = []  # those that are not spoken, of each transcript that has any
 
     @property
@@ -75,17 +86,60 @@ class Reader:
         for item in source.items(self.config.speaker, self.config.style):
             if second_choice and not item.phonemes and second_choice not in self.notes:
                 self.notes.append(second_choice)
-            try:
-                self._take(item)
-            except UnusableError as problem:
-                self.skip(problem.reason, f"{item.name}: {problem}")
-            if len(self._kept) == self.config.limit:
+            self._add(item)
+            if self._full:
                 break
         self._weigh()
+        self.notes += self._work()
         self.notes += audio.notes([(_name(kept), self._qualities[sound]) for sound, kept in self._kept.items()])
         if self._signs:
             shown = " ".join(dict.fromkeys("".join(self._signs)[:SIGNS]))
             self.notes.append(f"Signs that nobody reads aloud are left out (transcripts: {len(self._signs)}): {shown}")
+
+    @property
+    def _full(self) -> bool:
+        return len(self._kept) == self.config.limit
+
+    def _add(self, item: Item) -> None:
+        """Take in a recording, or its pieces where it is too long, or count it."""
+        try:
+            item = self._told(item)
+            self._take(item)
+        except UnusableError as problem:
+            if problem.reason not in LONG or not self._cut(item):
+                self.skip(problem.reason, f"{item.name}: {problem}")
+
+    def _told(self, item: Item) -> Item:
+        """With the text of a recording that has none, where somebody writes it. Raises UnusableError."""
+        if self.transcribe is None or item.audio is None or item.problem is not None or (item.text or "").strip():
+            return item
+        try:
+            item = dataclasses.replace(item, text=self.transcribe(item))
+        except InputError as error:
+            raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
+        self._transcribed.append(item.name)
+        return item
+
+    def _cut(self, item: Item) -> bool:
+        """Take in pieces of a recording, up to the limit; whether there are any."""
+        for piece in self.cut(item) if self.cut else ():
+            self._pieces[item.name] = self._pieces.get(item.name, 0) + 1
+            self._add(piece)
+            if self._full:
+                break
+        return item.name in self._pieces
+
+    def _work(self) -> list[str]:
+        """Sentences about recordings that were cut, and about texts that were written."""
+        found = []
+        if self._pieces:
+            each = [f"{name} ({count} pieces)" for name, count in self._pieces.items()]
+            long = f"longer than {self.config.max_seconds:g} s and cut at their pauses"
+            found.append(f"Recordings {long}: {len(each)}, such as {'; '.join(each[:EXAMPLES])}.")
+        if self._transcribed:
+            few = "; ".join(self._transcribed[:EXAMPLES])
+            found.append(f"Texts written by {self.config.transcribe}: {len(self._transcribed)}, such as that of {few}.")
+        return found
 
     def skip(self, reason: str, example: str) -> None:
         """Count something that is left out."""

@@ -40,11 +40,11 @@ def voices(trial: Any, base: FitConfig, fixed: Mapping[str, Any]) -> dict[str, A
 
 
 def _applies(name: str, value: Any, where: Range, kind: str, space: str) -> bool:
-    """Whether an option is to be searched: some are of other kinds, and a term of weight 0 is off, unless 0 is
-    within its range."""
+    """Whether an option is to be searched: some are of other kinds, a term of weight 0 is off, unless 0 is within
+    its range, and one of weight None is not there."""
     group, _, option = name.rpartition(".")
     if group == "loss":
-        return bool(value) or where.low == 0
+        return bool(value) or (value == 0 and where.low == 0)
     if group == "es":
         sampling = () if strategy.KINDS[kind].needs_gradient else ("sigma", "popsize")
         return option in (*sampling, *strategy.options(kind))
