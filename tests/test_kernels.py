@@ -218,7 +218,9 @@ def test_a_kernel_that_does_not_agree_is_not_used(monkeypatch, fault):
             found = MOMENTS(x, None)
         assert torch.allclose(found.cpu(), MOMENTS.plain(x.cpu(), None))
         assert ADD.serves(([x, x], None, None))
+        assert kernels.used(x.device).startswith("no fused moments: ")
         assert kernels.state(x.device).startswith("no fused moments: ")
+    assert kernels.used(torch.device("cpu")) == ""
 
 
 @pytest.mark.usefixtures("_untried")

@@ -10,7 +10,6 @@ installed (it comes with torch's CUDA wheels), on float32 and bfloat16, off the 
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
@@ -112,11 +111,17 @@ def launches(operation: Any) -> int:
 
 def state(device: torch.device) -> str:
     """How elementwise layers and alignments are computed on a CUDA device, tried there and then, in a few words."""
-    tried = {name: kernel.agrees(device) for name, kernel in KERNELS.items()}
-    if all(tried.values()):
-        return f"fused kernels (Triton {importlib.metadata.version('triton')})"
-    reasons = {KERNELS[name].refused[device] for name, fine in tried.items() if not fine}
-    return f"no fused {', '.join(name for name, fine in tried.items() if not fine)}: {'; '.join(sorted(reasons))}"
+    for kernel in KERNELS.values():
+        kernel.agrees(device)
+    return used(device)
+
+
+def used(device: torch.device) -> str:
+    """The same by what was tried so far; "" where nothing was, as on a CPU."""
+    refused = {name: kernel.refused[device] for name, kernel in KERNELS.items() if device in kernel.refused}
+    if refused:
+        return f"no fused {', '.join(refused)}: {'; '.join(sorted(set(refused.values())))}"
+    return "fused kernels" if any(device in kernel.agreed for kernel in KERNELS.values()) else ""
 
 
 # Of features [B, T, C]. `steps` [B]: how many of T are valid, None where all are. Moments are mean and biased

@@ -211,7 +211,7 @@ def generation(count: Count, precision: str, popsize: int, terms: Sequence[str])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", default="exact", choices=("exact", "fast"))
+    parser.add_argument("--precision", default="exact", choices=("exact", "tf32", "fast"))
     parser.add_argument("--popsize", type=int, default=24)
     parser.add_argument("--terms", nargs="+", default=["logmel", "spectral", "speaker", "f0", "duration"])
     parser.add_argument("--plain", action="store_true", help="without fused kernels")
