@@ -34,6 +34,7 @@ from coconut.build import Fitting, hear_test
 from coconut.config import FitConfig, InputError, to_dict
 from coconut.files import replacing, write_text
 from coconut.fit import Best
+from coconut.synthesis import kernels
 
 LEFT_OUT = "heldout.json"
 
@@ -111,13 +112,16 @@ def write_config(folder: Path, config: FitConfig) -> Path:
 def write_result(folder: Path, fitting: Fitting, best: Best, stop: str) -> tuple[Path, dict[str, Any]]:
     """result.json, for a fit that is over: its voice and the nearest stock voice on the test utterances.
 
-    This is the one time the test is heard; `test_score` is null where there are too few recordings for one.
+    This is the one time the test is heard; `test_score` is null where there are too few recordings for one. `kernels`
+    says how a GPU computed what has a kernel of our own, "" on a CPU.
     """
     nearest = fitting.job.nearest
     voices = {"voice": (fitting.voicepack(best.genome), best.score)}
     if nearest:
         voices["nearest"] = (fitting.voices[nearest.name], nearest.score)
     result: dict[str, Any] = {"stop": stop, "generation": best.generation, "job": fitting.job.hash}
+    synth = fitting.synth
+    result |= {"device": str(synth.device), "precision": synth.precision, "kernels": kernels.used(synth.device)}
     for name, (pack, score) in voices.items():
         heard = hear_test(fitting.job, pack, fitting.config)
         result[name] = {"score": score, "test_score": heard.score if heard else None}

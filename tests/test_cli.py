@@ -51,6 +51,7 @@ def test_fit_writes_what_it_promises(tmp_path, folder, capsys):
     result = json.loads((out / "result.json").read_text())
     assert result["voice"]["score"] == rows[-1]["best_score"]
     assert 0 < result["voice"]["test_score"] < 100
+    assert (result["device"], result["precision"], result["kernels"]) == ("cpu", "exact", "")
     assert f"on 1 sentences that chose nothing: {result['voice']['test_score']:.2f}" in text
 
 
@@ -91,7 +92,7 @@ def test_help_says_what_holds_for_the_model(capsys):
                 main([command, "--model", model, "--help"])
             said = " ".join(capsys.readouterr().out.split())
             found[model, command] = said.rpartition("--budget INT")[2].partition("default: ")[2].partition(",")[0]
-    assert found["mini", "fit"] == found["mini", "sweep"] == "1000"
+    assert found["mini", "fit"] == found["mini", "sweep"] == "600"
     assert found["hexgrad/Kokoro-82M", "fit"] == found["hexgrad/Kokoro-82M", "sweep"] == "8000"
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
 
 Row = dict[str, Any]
 BUDGETS = (100, 200, 400, 800, 1000)
@@ -33,18 +37,18 @@ def hindsight(row: Row) -> float:
 def line(row: Row) -> str:
     """A run in words."""
     target, method, budget, seed = row["key"]
-    last = row["curve"][-1]
+    end = row["curve"][-1]
     marks = " ".join(f"{b}:{value:.1f}" for b in BUDGETS if b <= budget and (value := kept(row, b)) is not None)
     away = f", distance {row['distance']:.2f}" if "distance" in row else ""
     return (
         f"{target:9} {method:12} seed {seed}: nearest {row['nearest']:.1f}, start {row['curve'][0]['test']:.1f}, "
-        f"{marks}, kept {last['kept']:.1f} ({hindsight(row):+.1f} lost), {row['stop']} at {last['syntheses']:.0f}, "
-        f"{last['cpu']:.0f} CPU-s{away}"
+        f"{marks}, kept {end['kept']:.1f} ({hindsight(row):+.1f} lost), {row['stop']} at {end['syntheses']:.0f}, "
+        f"{end['cpu']:.0f} CPU-s{away}"
     )
 
 
 def report(folder: Path, path: Path) -> None:
-    """Print every run, and medians over targets and seeds, class by class."""
+    """Print every run, and medians over targets with their intervals, class by class."""
     rows = read(path)
     for row in sorted(rows, key=lambda r: r["key"]):
         print(line(row))
@@ -52,18 +56,40 @@ def report(folder: Path, path: Path) -> None:
     for row in rows:
         target, method, budget, _ = row["key"]
         groups[family(target), budget, method].append(row)
-    print("\n| class | budget | method | runs | nearest | start | kept, median (range) | lost, worst | distance |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| class | budget | method | targets | runs | nearest | kept | gain | lost, worst | distance |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for (kind, budget, method), found in sorted(groups.items()):
-        last = [row["curve"][-1]["kept"] for row in found]
         away = [row["distance"] for row in found if "distance" in row]
         print(
-            f"| {kind} | {budget} | {method} | {len(found)} | {_mid(r['nearest'] for r in found)} "
-            f"| {_mid(r['curve'][0]['test'] for r in found)} | {_mid(last)} ({min(last):.1f} to {max(last):.1f}) "
+            f"| {kind} | {budget} | {method} | {len({row['key'][0] for row in found})} | {len(found)} "
+            f"| {_mid(r['nearest'] for r in found)} | {middle(found, last)} | {middle(found, gain)} "
             f"| {max(map(hindsight, found)):.1f} | {_mid(away) if away else ''} |"
         )
-
     print(f"\nPlot: {draw(rows, folder / 'duel.png')}")
+
+
+def last(row: Row) -> float:
+    """The test score of the voice kept in the end."""
+    return float(row["curve"][-1]["kept"])
+
+
+def gain(row: Row) -> float:
+    """By how much it is above the nearest stock voice's."""
+    return last(row) - float(row["nearest"])
+
+
+def middle(rows: list[Row], of: Callable[[Row], float]) -> str:
+    """The median over targets of the medians over their seeds, with its 80% interval by bootstrap over targets."""
+    by_target: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        by_target[row["key"][0]].append(of(row))
+    values = [statistics.median(found) for found in by_target.values()]
+    if len(values) < 3:
+        return _mid(values)
+    low, high = bootstrap(
+        (values,), np.median, confidence_level=0.8, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return f"{_mid(values)} ({low:.1f} to {high:.1f})"
 
 
 def family(target: str) -> str:
@@ -81,7 +107,9 @@ def draw(rows: list[Row], path: Path) -> Path:
     families = sorted({family(row["key"][0]) for row in rows})
     methods = list(dict.fromkeys(row["key"][1] for row in rows))
     colours = dict(zip(methods, plt.get_cmap("tab10")(range(10)), strict=False))
-    figure, panels = plt.subplots(1, len(families), figsize=(4.6 * len(families), 3.8), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(families), figsize=(4.6 * len(families), 3.8), sharey=True, squeeze=False, layout="constrained"
+    )
     for panel, kind in zip(panels[0], families, strict=True):
         for row in (row for row in rows if family(row["key"][0]) == kind):
             target, method, *_ = row["key"]
@@ -94,7 +122,6 @@ def draw(rows: list[Row], path: Path) -> Path:
         panel.set(title=kind, xlabel="syntheses", xlim=(0, None))
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("test score of the kept voice")
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
