@@ -24,7 +24,7 @@ GE2E, JUDGE = "ge2e", "judge"  # the speaker encoders that are part of the packa
 ADAM = "adam"  # the kind that follows the gradient
 JOINT, STAGED = SCHEDULES = "joint", "staged"
 BY_MODEL = {  # what holds where an option is None: for the embedded model, and for any other
-    "budget": (1_000, 8_000),
+    "budget": (600, 8_000),
     "mimi_model": (EMBEDDED, MIMI),
     "loss.mimi": (0.0, 1.0),  # figures: experiments/log/mimi.md
 }

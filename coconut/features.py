@@ -53,7 +53,8 @@ def features(ears: SpeakerEncoder, wav: Tensor, lens: Tensor, phonemes: Sequence
 
 def recorded(ears: SpeakerEncoder, utterances: Sequence[Utterance], device: str = "cpu") -> Tensor:
     """Mean features [450] of recordings."""
-    found = [features(ears, *recording(u, device), [u.phonemes]) for u in utterances]
+    heard = watched(utterances, f"measuring {len(utterances)} recordings")
+    found = [features(ears, *recording(u, device), [u.phonemes]) for u in heard]
     return torch.cat(found).nanmean(0)
 
 

@@ -1,4 +1,7 @@
-"""`coconut doctor` and `coconut bench`: what works here, how fast a device is, and what settings suit it."""
+"""`coconut doctor` and `coconut bench`: what works here, how fast a device is, and what settings suit it.
+
+Of recordings, `coconut doctor --data` tells (`coconut.inspection`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coconut.config import EMBEDDED, MIMI, InputError
+from coconut.inspection import command as inspection
 
 if TYPE_CHECKING:
     from coconut.doctor import Check
@@ -24,9 +28,12 @@ WIDTH = 110  # of the table, whatever the terminal's: a cut number is none
 
 def add_parsers(commands: Any) -> None:
     """Add both commands to the subparsers of `coconut`."""
-    doctor = commands.add_parser("doctor", help="say what works on this machine, and how well a device does")
-    doctor.add_argument("--device", help="also time a small population on it: cpu, cuda, cuda:1, mps")
+    doctor = commands.add_parser("doctor", help="say what works on this machine, or what recordings are like")
+    doctor.add_argument(
+        "--device", help="also time a small population on it: cpu, cuda, cuda:1, mps; with --data, rank voices there"
+    )
     _timing_options(doctor)
+    inspection.add_inspection_options(doctor)
     doctor.set_defaults(run=doctor_command)
     bench = commands.add_parser("bench", help="time populations of several sizes on a device")
     bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
@@ -46,7 +53,9 @@ def _timing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor_command(args: argparse.Namespace) -> int:
-    """`coconut doctor`: one line per thing a fit needs; exit code 1 when one is missing."""
+    """`coconut doctor`: one line per thing a fit needs; exit code 1 when one is missing. With --data: recordings."""
+    if inspection.asked(args):
+        return inspection.inspect_command(args)
     from coconut import doctor
 
     checks = doctor.examine()

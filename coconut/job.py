@@ -31,7 +31,7 @@ from coconut import data, resources, start, strategy, style, voicepack
 from coconut.audio import SAMPLE_RATE
 from coconut.config import EMBEDDED, GE2E, JUDGE, FitConfig, InputError, complete, flatten, from_dict, to_dict
 from coconut.cutting import Cutter
-from coconut.data import Utterance
+from coconut.data import Notice, Utterance
 from coconut.files import write_text
 from coconut.score import Score
 from coconut.synthesis import Synthesizer
@@ -171,20 +171,23 @@ class Job:
         }
 
 
-def prepare(config: FitConfig, rank: bool = False) -> Job:
+def prepare(config: FitConfig, rank: bool = False, notice: Notice | None = None) -> Job:
     """Read, check and split the recordings of `config`, and settle all that it leaves open.
 
-    `rank`: find the nearest stock voice even where the search starts elsewhere. Raises InputError
-    for anything that cannot be used; nothing is written.
+    `rank`: find the nearest stock voice even where the search starts elsewhere. `notice` is told what becomes of
+    each recording. Raises InputError for anything that cannot be used; nothing is written.
     """
-    return settle_start(collect(config), rank)
+    return settle_start(collect(config, notice), rank)
 
 
-def collect(config: FitConfig) -> Job:
-    """The job without its start: all that needs the recordings. Only long ones need a model, to be cut."""
+def collect(config: FitConfig, notice: Notice | None = None) -> Job:
+    """The job without its start: all that needs the recordings. Only long ones need a model, to be cut.
+
+    `notice` is told what becomes of each recording.
+    """
     config = settle(config)
     writer = Transcriber(config.transcribe, config.lang, config.device) if config.transcribe else None
-    found = data.read(config, cut=Cutter(config), transcribe=writer)
+    found = data.read(config, cut=Cutter(config), transcribe=writer, notice=notice)
     return Job(
         config,
         found.fit,
@@ -244,7 +247,7 @@ def settle(config: FitConfig) -> FitConfig:
 def absolute(name: str, known: Collection[str] = ()) -> str:
     """A name that is a file or folder here as a path that holds everywhere; any other, and a known one, as it is."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name not in known and path.exists() else name
+    return str(path.resolve()) if name not in known and os.path.exists(path) else name
 
 
 def _read(path: Path, expected: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,14 @@ def add_config_options(parser: argparse.ArgumentParser, model: str = EMBEDDED) -
     """Add `--NAME` for every leaf of FitConfig, and `--config FILE`; the help says what holds for `model`."""
     group = parser.add_argument_group(f"settings of a fit, with their defaults for the model {model}")
     group.add_argument("--config", metavar="FILE", help="a config.json; the options below override it")
+    add_options(group, model)
+
+
+def add_options(group: argparse._ArgumentGroup, model: str = EMBEDDED, names: Collection[str] | None = None) -> None:
+    """Add `--NAME` for the leaves of FitConfig that are among `names`; None: for all."""
     for name, spec, default in configs.walk(configs.defaults(model)):
+        if names is not None and name not in names:
+            continue
         kind, _ = configs.base_type(_hint(name))
         by_model = ", by the model" if name in configs.BY_MODEL else ""
         text = f"{spec.metadata['help']} (default: {default}{by_model})".replace("%", "%%")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from coconut import encoder, features, resources, style
+from coconut import cached, encoder, features, resources, style
 from coconut.config import FitConfig
 from coconut.data import Utterance
 from coconut.encoder import Encoder
@@ -27,6 +29,7 @@ MIXED = 10  # nearest stock voices in the mix
 LENGTHS = (1.0, 1.15, 1.3)  # of the encoder's voice, seen from the mean voice
 SHARPNESS = 4.0  # points of score: a voice this much better weighs e times as much
 
+KIND = "starts"  # of what is kept in the cache
 HALF = "half the encoder's voice, half the nearest"
 
 Ranking = Sequence[tuple[str, Metrics]]
@@ -43,15 +46,32 @@ class Start:
 
 @dataclass(frozen=True)
 class Found:
-    """The name of the nearest stock voice, the start where it is another one, and the syntheses that both took."""
+    """Stock voices, nearest first; the start where it is none of them; and the syntheses that both took."""
 
-    nearest: str
+    ranking: Ranking
     start: Start | None
     syntheses: int
 
+    @property
+    def nearest(self) -> str:
+        """The name of the nearest stock voice."""
+        return self.ranking[0][0]
+
 
 def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> Found:
-    """The stock voice that is nearest to the fitting utterances `spoken`, and the start that `config` asks for."""
+    """The stock voices that are nearest to the fitting utterances `spoken`, and the start that `config` asks for.
+
+    It is taken from the user's cache folder where the very same was searched before.
+    """
+    place = _place(config, synth, spoken)
+    found = _recalled(cached.read(place))
+    if found is None:
+        found = _searched(config, synth, spoken)
+        cached.write(place, _record(found))
+    return found
+
+
+def _searched(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> Found:
     ears = resources.speaker_encoder(config.device)
     model = resources.model(config.model, config.device)
     score = Score(None, synth, spoken[:RANKED_UTTERANCES], resources.encoder(config.score.encoder, config.device))
@@ -63,7 +83,7 @@ def search(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -
 
     kind = config.space.start
     found = find(kind, score, ranking, model.voices, encode) if kind in style.FOUND else None
-    return Found(ranking[0][0], found, score.syntheses)
+    return Found(ranking, found, score.syntheses)
 
 
 def rank(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
@@ -116,3 +136,27 @@ def mix(ranking: Ranking, voices: Mapping[str, Tensor]) -> Tensor:
 def _said(name: str, metrics: Metrics, best: Metrics, near: str) -> str:
     beside = f"the nearest stock voice, {near}, {best.score:.1f}"
     return f"Start: {name}, {metrics.score:.1f} on the first fitting sentences; {beside}"
+
+
+def _place(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> Path:
+    """Where a search is kept: by all weights, voices, recordings and settings that it depends on."""
+    model = resources.model(config.model, config.device)
+    judge: Any = resources.encoder(config.score.encoder, config.device)  # a module, as all encoders are
+    modules = model.network, resources.speaker_encoder(config.device), judge
+    weights = [cached.digest_of(module.state_dict()) for module in modules]
+    weights += [cached.digest_of(model.voices), cached.digest_of(model.prior.tensors())]
+    settings = [config.model, config.space.start, str(synth.device), synth.precision, synth.seed, synth.max_frames]
+    return cached.place(KIND, weights, settings, [[utterance.phonemes, utterance.fingerprint] for utterance in spoken])
+
+
+def _record(found: Found) -> dict[str, Any]:
+    ranking = [[name, metrics.score, metrics.parts] for name, metrics in found.ranking]
+    start = [found.start.pack, found.start.note] if found.start else None
+    return {"ranking": ranking, "start": start, "syntheses": found.syntheses}
+
+
+def _recalled(record: dict[str, Any] | None) -> Found | None:
+    if record is None:
+        return None
+    ranking = [(name, Metrics(score, parts)) for name, score, parts in record["ranking"]]
+    return Found(ranking, Start(*record["start"]) if record["start"] else None, record["syntheses"])

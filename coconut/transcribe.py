@@ -66,7 +66,7 @@ def _sound(item: Item) -> npt.NDArray[np.float32]:
     """All of a recording [N] at RATE."""
     assert item.audio is not None
     resample = soxr.ResampleStream(SAMPLE_RATE, RATE, 1, dtype="float32", quality="HQ")
-    parts = [resample.resample_chunk(piece.numpy()) for piece in files.stream(item.audio, item.name)]
+    parts = [resample.resample_chunk(piece.numpy()) for piece in files.pieces(item.audio, item.name)]
     return np.concatenate([*parts, resample.resample_chunk(np.zeros(0, np.float32), last=True)])
 
 

@@ -6,12 +6,16 @@ import math
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.signal import lfilter
 
 from coconut import audio
 from coconut.config import InputError
+from tests.demo import DEMO
 from tests.sounds import VOWELS, pulses, resonate, sentence, tone
 
 
@@ -111,6 +115,39 @@ def test_trim_cuts_noise_floor_but_not_quiet_starts():
     start, end = audio.span(wav[None], torch.tensor([len(wav)]))
     assert abs(int(start) - 12000) <= 900
     assert abs(int(end) - (len(wav) - 12000)) <= 900
+
+
+STAGES = (  # ITU-R BS.1770-4, tables 1 and 2, at 48 kHz
+    ([1.53512485958697, -2.69169618940638, 1.19839281085285], [1.0, -1.69065929318241, 0.73248077421585]),
+    ([1.0, -2.0, 1.0], [1.0, -1.99004745483398, 0.99007225036621]),
+)
+
+
+def lufs(wav):
+    """The loudness of samples [N] at 48 kHz, by the letter of the recommendation."""
+    for b, a in STAGES:
+        wav = lfilter(b, a, wav)
+    power = np.square(sliding_window_view(wav, 19200)[::4800]).mean(1)
+    level = -0.691 + 10 * np.log10(power + 1e-20)
+    gated = power[level > -70]
+    relative = -0.691 + 10 * np.log10(gated.mean()) - 10
+    return -0.691 + 10 * np.log10(power[(level > -70) & (level > relative)].mean())
+
+
+def test_loudness_is_that_of_the_recommendation():
+    assert audio.loudness(tone(997, 3.0, 1.0)) == pytest.approx(-3.01, abs=0.1)
+    for name in ("demo_05.ogg", "demo_11.ogg"):
+        wav = audio.load(str(DEMO / name))
+        assert audio.loudness(0.5 * wav) == pytest.approx(audio.loudness(wav) - 6.02, abs=0.01)
+        wav = torch.cat([wav, torch.zeros(40000), 0.2 * wav, 0.01 * wav])  # pauses and whispers, which gates leave out
+        expected = lufs(soxr.resample(wav.double().numpy(), 24000, 48000))
+        assert audio.loudness(wav) == pytest.approx(expected, abs=0.1)
+
+
+def test_loudness_of_what_is_silent_or_shorter_than_a_block():
+    assert audio.loudness(torch.zeros(48000)) == audio.loudness(torch.zeros(0)) == -70
+    assert audio.loudness(tone(997, 0.1, 1.0)) == pytest.approx(-3.01, abs=1.0)
+    assert audio.loudness(torch.ones(1)) >= -70
 
 
 def test_span_of_silence_is_the_whole_item():

@@ -12,6 +12,7 @@ import soundfile
 from coconut import data
 from coconut.config import FitConfig, InputError
 from coconut.data import ranges
+from coconut.waiting import traffic
 from tests.hubs import Hub
 from tests.sounds import sentence
 from tests.test_data import parquet as known_set
@@ -83,12 +84,14 @@ def keys(shards):
 
 @pytest.mark.parametrize(("speaker", "style"), [("ex01", None), ("ex04", None), ("ex04", "whisper")])
 def test_little_more_is_read_than_is_used_for_the_last_speaker_too(hub, shards, speaker, style):
+    before = traffic.bytes
     dataset = read(speaker=speaker, style=style, limit=6)
     first = ROWS // 2 if style else 0
     assert sorted(u.id.split(":")[1] for u in every(dataset)) == [f"{speaker}_{first + i:03d}" for i in range(6)]
     used = sum(len(sound(i)) for i in range(6))
     assert used > 500_000
     assert hub.sent <= 3 * used + keys(shards)
+    assert traffic.bytes - before == hub.sent  # which is what the bars tell
     assert hub.sent < sum(map(len, shards.values())) / 5
 
 
@@ -189,8 +192,13 @@ def test_waiting_has_an_end(header, monkeypatch):
     def ask():
         raise BusyError
 
+    def wait(seconds):
+        waits.append(seconds)
+        assert traffic.waiting == f"the hub is busy (429), asked again in {seconds:.0f} s"
+
     with pytest.raises(BusyError):
-        ranges.patiently(ask, waits.append)
+        ranges.patiently(ask, wait)
+    assert not traffic.waiting
     assert sum(waits) == pytest.approx(30)
     assert len(waits) <= 6
 

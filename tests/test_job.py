@@ -57,7 +57,7 @@ def test_the_folder_holds_what_a_person_can_play_and_read(demo, tmp_path):
 def test_nothing_is_left_open(demo):
     config = settle(from_dict({"device": "auto"}))
     assert config.device in ("cpu", "cuda")
-    assert config.budget == 1000
+    assert config.budget == 600
     assert config.loss.mimi == 0.0
     assert demo.config.space.start == "mean"
     assert demo.nearest is None

@@ -171,12 +171,14 @@ def test_a_start_that_the_job_was_not_made_for_is_refused(name):
 
 
 @pytest.mark.slow
-def test_the_first_score_of_a_fit_is_that_of_the_start(tmp_path):
+def test_the_first_score_of_a_fit_is_that_of_the_start(tmp_path, monkeypatch):
     job = prepare(from_dict(QUICK | {"space.start": "encoder"}))
     assert job.config.space.start == "encoder"
     assert roughness(job.start) <= ROUGHNESS_LIMIT
     assert same(job, Job.load(job.save(tmp_path / "job")))
     assert any(note.startswith("Start: ") for note in job.notes)
+    monkeypatch.setattr(start, "_searched", lambda *_: pytest.fail("the very same is searched once"))
+    assert same(job, prepare(from_dict(QUICK | {"space.start": "encoder"})))
     expected = Score(None, job.synthesizer(), job.heldout).voicepack(job.start)
     ranked = Score(None, job.synthesizer(), job.fit[:4])
     nearest = build.wire(job).voices[job.nearest.name]
@@ -184,6 +186,20 @@ def test_the_first_score_of_a_fit_is_that_of_the_start(tmp_path):
     for space, close in (("bias", 1e-6), ("pca", 0.02)):  # pca adds up what float32 keeps of it
         fitting = build.wire(job, from_dict({"space.kind": space}, job.config))
         assert next(fitting.steps()).metrics.score == pytest.approx(expected.score, abs=close)
+
+
+def test_a_search_is_kept_by_all_that_it_depends_on():
+    job = toy()
+    config = from_dict({"space.start": "encoder"}, job.config)
+    others = [{"space.start": "mix"}, {"seed": 1}, {"score.encoder": "judge"}]
+    found = {start._place(c, job.synthesizer(c), job.fit) for c in (config, *(from_dict(o, config) for o in others))}
+    found |= {start._place(config, job.synthesizer(config), spoken) for spoken in (job.fit[1:], job.fit[::-1])}
+    voice = next(iter(build.wire(job).voices.values()))
+    voice[0, 0, 0] += 1e-6
+    found.add(start._place(config, job.synthesizer(config), job.fit))
+    voice[0, 0, 0] -= 1e-6
+    assert len(found) == len(others) + 4
+    assert start._place(config, job.synthesizer(config), job.fit) in found
 
 
 def test_the_table_of_mini_is_small():

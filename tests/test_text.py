@@ -128,6 +128,40 @@ def test_figures_and_abbreviations_are_words_as_misaki_reads_them(written, said)
     assert words.spoken(written) == said
 
 
+@pytest.fixture(scope="module")
+def lexicon():
+    """misaki's own dictionary of English, which it reads figures by; only to tag words does it need spaCy's model."""
+    from misaki.en import Lexicon
+
+    return Lexicon(british=False)
+
+
+FIGURES = (
+    "42 105 1,234,567 1999 1905 2000 2005 2024 3.14 0.5 .5 10.25 1st 22nd 3rd 12th 1990s 90s 0 100 1001 10000 1.2.3 -5 "
+    "-05 -105 -110 -12345 -1234 -100 $5.50 $1 $0.50 $1,000 $5.00 $1500 €20 £2.02"
+)
+
+
+@pytest.mark.parametrize("figure", FIGURES.split())
+def test_figures_are_read_as_misaki_reads_them(figure, lexicon):
+    """Those with a minus stand behind another figure, as those of a telephone number do, but for -5."""
+    sign, rest = (figure[0], figure[1:]) if figure[0] in words.MONEY else (None, figure)
+    behind = figure[0] == "-" and figure != "-5"
+    theirs, _ = lexicon.get_number(rest.removeprefix("-") if behind else rest, sign, not behind, "")
+    ours = words.spoken(f"7{figure}" if behind else figure).split()[behind:]
+
+    def sound(word):
+        plural = lexicon.stem_s(word, None, None, None) if word.endswith("s") else (None, None)
+        return plural[0] or lexicon.lookup(word, None, None, None)[0]
+
+    assert bare("".join(map(sound, ours))) == bare(theirs)
+
+
+def bare(phonemes):
+    """Without stress, which depends on the words beside, and without spaces."""
+    return "".join(sign for sign in phonemes if sign not in "ˈˌ ")
+
+
 @given(st.text("0123456789.,:-/$€%°# aAsth'", max_size=30))
 def test_no_figure_is_left_over_or_raises(written):
     assert not any(sign.isdecimal() for sign in words.spoken(written))

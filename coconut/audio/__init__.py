@@ -6,6 +6,7 @@ item's length never changes its result, and an item in a batch equals itself alo
 
 from coconut.audio.files import load, save
 from coconut.audio.level import HOP, LEVEL, SAMPLE_RATE, activity, mask, span, speech, trim
+from coconut.audio.loudness import loudness
 from coconut.audio.mains import highpass
 from coconut.audio.mel import LogMel, filterbank
 from coconut.audio.pitch import f0
@@ -25,6 +26,7 @@ __all__ = [
     "filterbank",
     "highpass",
     "load",
+    "loudness",
     "mask",
     "notes",
     "save",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ PEAK = 0.98  # of the highest sample: speech is there for less than a thousandth
 HUGE = 1e9  # full scale is 1; 16-bit numbers as they are reach 32768
 OPPOSED = 0.1  # of the channels' power is left in their mean: they cancel
 PIECE = 10  # s that are held at a time of what is too long to be held
+MOST = 12 * 3600.0  # s: what is longer is no recording of a speaker, whatever its header says
+SLOWEST, FASTEST = 4_000, 384_000  # Hz
+CHANNELS = 16
+UNKNOWN = (soundfile.SoundFileError, RuntimeError, TypeError)  # what soundfile raises of a file that it cannot read
 
 Samples = npt.NDArray[np.float32]
 
@@ -54,7 +59,7 @@ def load(source: str | Path | bytes, name: str | None = None) -> Tensor:
 def take(source: str | Path | bytes, name: str | None = None, start: float = 0.0, seconds: float | None = None) -> Take:
     """As `load`, of a part where `start` and `seconds` tell one, with what the file was like."""
     name = name or named(source)
-    data, rate = _decoded(source, name, start, seconds)
+    data, rate = _part(source, name, start, seconds)
     wav, opposed = mono(data)
     _check(wav, name)
     peak = float(np.abs(wav).max())
@@ -70,38 +75,31 @@ def duration(source: str | Path | bytes, name: str | None = None) -> float | Non
     """Seconds that a file's header promises; None where only decoding it tells. Raises InputError as `load`."""
     with _opened(source, name or named(source)) as file:
         try:
-            return float(soundfile.info(file).duration)
-        except (soundfile.SoundFileError, RuntimeError, TypeError):
+            promised = float(soundfile.info(file).duration)
+        except UNKNOWN:
             return None
+    return promised if promised <= MOST else None
 
 
 def pieces(source: str | Path | bytes, name: str | None = None) -> Iterator[Tensor]:
     """The samples of `load`, a few seconds [N] at a time, so that an hour fits. Raises InputError, as it does."""
     name = name or named(source)
-    with _opened(source, name) as file:
-        try:
-            with soundfile.SoundFile(file) as sound:
-                resample = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-                for block in sound.blocks(PIECE * sound.samplerate, dtype="float32", always_2d=True):
-                    wav, _ = mono(block)
-                    _check(wav, name)
-                    yield torch.from_numpy(resample.resample_chunk(wav))
-                yield torch.from_numpy(resample.resample_chunk(np.zeros(0, np.float32), last=True))
-        except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-            raise _undecodable(name) from error
-
-
-def stream(source: str | Path | bytes, name: str | None = None) -> Iterator[Tensor]:
-    """The samples of `load` in pieces [N] where the format allows that, else at once. Raises InputError, as it does."""
-    if duration(source, name) is None:
-        yield take(source, name).wav
-    else:
-        yield from pieces(source, name)
+    resample, size = None, 0
+    for block, rate in _blocks(source, name):
+        wav, _ = mono(block)
+        _check(wav, name)
+        size += len(wav)
+        if size > MOST * rate:
+            raise InputError(f"{name} is longer than {MOST / 3600:g} hours; split it.")
+        resample = resample or soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        yield torch.from_numpy(resample.resample_chunk(wav))
+    if resample:
+        yield torch.from_numpy(resample.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 def excerpt(source: str | Path | bytes, start: float, seconds: float, name: str | None = None) -> bytes:
     """A part of a recording as a wav of its own, of its rate and its channels. Raises InputError, as `load` does."""
-    data, rate = _decoded(source, name or named(source), start, seconds)
+    data, rate = _part(source, name or named(source), start, seconds)
     content = io.BytesIO()
     soundfile.write(content, data, rate, format="WAV", subtype="FLOAT")
     return content.getvalue()
@@ -151,29 +149,74 @@ def _opened(source: str | Path | bytes, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _decoded(source: str | Path | bytes, name: str, start: float, seconds: float | None) -> tuple[Samples, int]:
-    """(samples [N, C], their rate), by soundfile, or by PyAV what soundfile does not know."""
+def _part(source: str | Path | bytes, name: str, start: float, seconds: float | None) -> tuple[Samples, int]:
+    """(samples [N, C], their rate) of a part at once, or of all from `start` on."""
+    parts, rate, left = [np.zeros((0, 1), np.float32)], SAMPLE_RATE, math.inf
+    for block, rate in _blocks(source, name, start):
+        if len(parts) == 1:
+            parts, left = [block[:0]], math.inf if seconds is None else round(seconds * rate)
+        parts.append(block if len(block) <= left else block[: int(left)])
+        left -= len(parts[-1])
+        if left <= 0:
+            break
+    return np.concatenate(parts), rate
+
+
+def _blocks(source: str | Path | bytes, name: str, start: float = 0.0) -> Iterator[tuple[Samples, int]]:
+    """(samples [N, C], their rate) from `start` s on, a few seconds at a time."""
     with _opened(source, name) as file:
-        try:
-            return _part(file, start, seconds)
-        except (soundfile.SoundFileError, RuntimeError, TypeError):
-            from coconut.audio import containers  # loads the libraries of FFmpeg, which most folders do without
-        try:
-            file.seek(0)
-            data, rate = containers.decode(file)
-        except (OSError, ValueError) as error:
+        for block, rate in _decoded(file, name, start):
+            if not SLOWEST <= rate <= FASTEST:
+                raise InputError(
+                    f"{name} has {rate} samples a second, at which nobody records speech; convert it again."
+                )
+            if block.shape[1] > CHANNELS:
+                raise InputError(f"{name} has {block.shape[1]} channels; give it with one or two.")
+            yield block, rate
+
+
+def _decoded(file: BinaryIO, name: str, start: float) -> Iterator[tuple[Samples, int]]:
+    """By soundfile, or by PyAV what soundfile does not know."""
+    begun = False
+    try:
+        for found in _plain(file, start):
+            begun = True
+            yield found
+        return
+    except UNKNOWN as error:
+        if begun:
             raise _undecodable(name) from error
-        end = None if seconds is None else round((start + seconds) * rate)
-        return data[round(start * rate) : end], rate
+    from coconut.audio import containers  # loads the libraries of FFmpeg, which most folders do without
+
+    try:
+        file.seek(0)
+        yield from _gathered(containers.blocks(file, start))
+    except (OSError, ValueError) as error:
+        raise _undecodable(name) from error
 
 
-def _part(file: BinaryIO, start: float, seconds: float | None) -> tuple[Samples, int]:
-    if seconds is None:
-        data, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        return data, rate
+def _plain(file: BinaryIO, start: float) -> Iterator[tuple[Samples, int]]:
+    """What soundfile reads. Where nothing was known of the length when the header was written, it reads nothing."""
     with soundfile.SoundFile(file) as sound:
+        if sound.frames > MOST * sound.samplerate:
+            raise RuntimeError("its header tells no length")
         sound.seek(min(round(start * sound.samplerate), sound.frames))
-        return sound.read(round(seconds * sound.samplerate), dtype="float32", always_2d=True), sound.samplerate
+        while len(block := sound.read(PIECE * sound.samplerate, dtype="float32", always_2d=True)):
+            yield block, sound.samplerate
+
+
+def _gathered(found: Iterable[tuple[Samples, int]]) -> Iterator[tuple[Samples, int]]:
+    """Blocks of a few seconds, of many short ones."""
+    parts: list[Samples] = []
+    size = rate = 0
+    for samples, rate in found:
+        parts.append(samples)
+        size += len(samples)
+        if size >= PIECE * rate:
+            yield np.concatenate(parts), rate
+            parts, size = [], 0
+    if size:
+        yield np.concatenate(parts), rate
 
 
 def save(path: str | Path, wav: Tensor) -> Path:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # its parts are loaded when they are first used: they take as long as a fifth of torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from coconut.audio.files import Take
 from coconut.audio.level import HOP, SAMPLE_RATE
+from coconut.audio.loudness import loudness
 from coconut.audio.mains import Hum
 
 Doubles = npt.NDArray[np.float64]
@@ -25,6 +25,7 @@ CLIPPED = 2e-3  # of the samples at the peak
 DULL = 6000.0  # Hz
 REVERBERANT = 0.48  # s; speech itself, in a dead room, falls by 60 dB in 0.2 to 0.4
 HEARD = 70.0  # dB below the strongest band: what lies lower does not count as bandwidth
+SEGMENT = 1024  # samples of a spectrum
 FALL = 8  # frames of 12.5 ms over which a decay is measured
 MOST = 99.0  # dB
 
@@ -46,7 +47,8 @@ class Quality:
     seconds; rate: Hz of the file; bandwidth: Hz up to which the speech goes; clipped: share of samples
     at the peak; snr, hum: dB of speech over noise, and of the hum beside the speech (None: no hum), `hertz`
     its fundamental; offset: constant, beside the RMS of the speech; reverb: s that its fastest decays would take for
-    60 dB; share: of its time in which somebody speaks; opposed: its channels cancel, the louder one is used.
+    60 dB; share: of its time in which somebody speaks; loudness: LUFS; opposed: its channels cancel, and the louder
+    one is used.
     """
 
     seconds: float
@@ -59,6 +61,7 @@ class Quality:
     offset: float
     reverb: float
     share: float
+    loudness: float
     opposed: bool = False
 
     @property
@@ -99,6 +102,7 @@ def measure(take: Take, seconds: float, wav: Tensor, runs: npt.NDArray[np.int64]
         offset=abs(float(take.wav.median())) / (spoken**0.5 + 1e-12),
         reverb=_decay(power, noise),
         share=float(active.sum()) * HOP / SAMPLE_RATE / seconds,
+        loudness=loudness(take.wav),
         opposed=take.opposed,
     )
 
@@ -118,7 +122,8 @@ def notes(found: Sequence[tuple[str, Quality]]) -> list[str]:
 def _powers(power: Doubles, active: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """(power of speech and noise together, power of the noise) of frames [F]."""
     if not active.any():
-        return float(power.mean()), float(power.mean())
+        whole = float(power.mean()) if len(power) else 0.0
+        return whole, whole
     return float(power[active].mean()), float(np.quantile(power, 0.05))
 
 
@@ -128,9 +133,11 @@ def _decibels(power: float, beside: float) -> float:
 
 def _bandwidth(x: Doubles) -> float:
     """Hz up to which the spectrum of x [N] is within HEARD dB of its strongest band of 200 Hz."""
-    hertz, power = scipy.signal.welch(x, SAMPLE_RATE, nperseg=min(1024, len(x)))
+    size = min(SEGMENT, len(x))
+    parts = sliding_window_view(x, size)[:: size // 2] * np.hanning(size)
+    power = np.square(np.abs(np.fft.rfft(parts))).mean(0)  # Welch's method
     level = 10 * np.log10(np.convolve(power, np.ones(9) / 9, "same") + 1e-20)
-    return float(hertz[np.flatnonzero(level >= level.max() - HEARD)[-1]])
+    return float(np.flatnonzero(level >= level.max() - HEARD)[-1]) * SAMPLE_RATE / size
 
 
 def _decay(power: Doubles, noise: float) -> float:

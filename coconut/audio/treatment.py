@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,24 +49,33 @@ def treat(source: str | Path | bytes, name: str | None = None, longest: float = 
     """
     name = name or files.named(source)
     seconds = files.duration(source, name)
-    if seconds is not None and seconds > LONG:
-        start, size = _part(files.pieces(source, name), name, longest)
-        take = files.take(source, name, start, size)
-    else:
-        take = files.take(source, name)
-        seconds = len(take.wav) / SAMPLE_RATE
-        if seconds > LONG:  # of a format whose header does not tell
-            start, size = _part([take.wav], name, longest)
-            first, last = round(start * SAMPLE_RATE), round((start + size) * SAMPLE_RATE)
-            take = Take(take.wav[first:last], take.rate, take.clipped, take.opposed)
-    return _treated(take, seconds)
+    if seconds is None or seconds > LONG:
+        seconds, runs = _heard(files.pieces(source, name))
+        if seconds > LONG:
+            start, size = _part(runs, name, longest)
+            return _treated(files.take(source, name, start, size), seconds, name)
+    take = files.take(source, name)
+    return _treated(take, len(take.wav) / SAMPLE_RATE, name)
 
 
-def _part(pieces: Iterable[Tensor], name: str, longest: float) -> tuple[float, float]:
+def _heard(pieces: Iterable[Tensor]) -> tuple[float, Runs]:
+    """(seconds of a recording that comes in pieces, the runs of frames in which somebody speaks)."""
+    size = 0
+
+    def counted() -> Iterator[Tensor]:
+        nonlocal size
+        for piece in pieces:
+            size += len(piece)
+            yield piece
+
+    powers = Bands().of(counted())
+    return size / SAMPLE_RATE, spoken(powers)
+
+
+def _part(runs: Runs, name: str, longest: float) -> tuple[float, float]:
     """(first second, seconds) of all that is said, and its surroundings."""
-    runs = spoken(Bands().of(pieces))
     if not len(runs):
-        raise InputError(f"{name} holds no speech that stands out of its noise; record it again or leave it out.")
+        raise _speechless(name)
     start, end = runs[0, 0] * HOP / SAMPLE_RATE, runs[-1, 1] * HOP / SAMPLE_RATE
     if end - start > longest:
         raise TooLongError(name, end - start)
@@ -74,10 +83,18 @@ def _part(pieces: Iterable[Tensor], name: str, longest: float) -> tuple[float, f
     return first, end + AROUND - first
 
 
-def _treated(take: Take, seconds: float) -> Treated:
+def _treated(take: Take, seconds: float, name: str) -> Treated:
     wav, hum = cleaned(take.wav)
+    if float(wav.abs().max()) < files.SILENT:
+        raise InputError(f"{name} is silent but for an offset or hum; record it again or leave it out.")
     runs = spoken(Bands().of([take.wav]))
     quality = measure(take, seconds, wav, runs, hum)
-    if len(runs) and not distinct(wav):
+    if not distinct(wav):
+        if not len(runs):
+            raise _speechless(name)
         wav = wav[runs[0, 0] * HOP : runs[-1, 1] * HOP]
     return Treated(trim(wav), quality)
+
+
+def _speechless(name: str) -> InputError:
+    return InputError(f"{name} holds no speech that stands out of its noise; record it again or leave it out.")

@@ -43,7 +43,7 @@ class Cutter:
         if item.audio is None or not item.text or item.phonemes or self.longest < 2 * SHORTEST:
             return
         try:
-            sound = heard(Bands().of(files.stream(item.audio, item.name)))
+            sound = heard(Bands().of(files.pieces(item.audio, item.name)))
         except InputError:  # which the reader says
             return
         if len(sound.places) * SECONDS <= self.config.max_seconds:

@@ -3,7 +3,7 @@
 from coconut.data.hub import SOURCES
 from coconut.data.index import DataSource
 from coconut.data.item import Item, Source
-from coconut.data.reading import read
+from coconut.data.reading import Notice, read
 from coconut.data.sources import KNOWN
 from coconut.data.splits import Splits, split
 from coconut.data.utterance import Dataset, Utterance, Windows, fingerprint, quantised
@@ -14,6 +14,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Item",
+    "Notice",
     "Source",
     "Splits",
     "Utterance",

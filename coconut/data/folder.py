@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from coconut.config import InputError
 from coconut.data import tables
 from coconut.data.item import INCOMPLETE, UNREAD, Columns, Item, listed, shown
-from coconut.data.places import SOUNDS, Listing, PlaceError, located, read_text, scan
+from coconut.data.places import SOUNDS, Listing, PlaceError, located, read_text, scan, stem
 from coconut.data.tables import Row
 
 TIMED = re.compile(r"\d+(\.\d*)?\s+\d+(\.\d*)?\s+\S")  # a line of a label file: start, end, sound
@@ -94,17 +95,17 @@ class Folder:
         name = shown(listing.name(path))
         try:
             found = located(self.path, path)
-            text = None if problem else _transcript(self.path, listing.texts.get(path.with_suffix(""), []))
+            text = None if problem else _transcript(self.path, listing.texts.get(stem(path), []))
         except PlaceError as error:
             return Item(name, None, None, problem=str(error), reason=error.reason or INCOMPLETE)
         return Item(name, found, text, problem=problem, reason="no transcript")
 
     def _beside(self, listing: Listing) -> Iterator[Item]:
-        stems = {path.with_suffix("") for path in listing.sounds}
+        stems = {stem(path) for path in listing.sounds}
         if len(listing.sounds) == len(listing.texts) == 1:
             _, alone = listing.texts.popitem()
-            listing.texts[listing.sounds[0].with_suffix("")] = alone
-        texts = [path for stem in listing.texts.keys() - stems for path in listing.texts[stem]]
+            listing.texts[stem(listing.sounds[0])] = alone
+        texts = [path for other in listing.texts.keys() - stems for path in listing.texts[other]]
         yield from self._unread(listing, texts, "a text of no recording")
         for path in listing.sounds:
             yield self._sound(listing, path)
@@ -134,6 +135,8 @@ def sound(root: Path, base: Path, name: str) -> Path:
 
 
 def _other_names(name: str) -> Iterator[str]:
+    yield unicodedata.normalize("NFC", name)
+    yield unicodedata.normalize("NFD", name)  # as a Mac writes accents
     if "\\" in name:
         yield name.replace("\\", "/")
     if Path(name).suffix.lower() not in SOUNDS:

@@ -25,7 +25,7 @@ from coconut.data.item import Item, listed
 from coconut.data.parquet import UNREADABLE, Parquet
 from coconut.data.ranges import PATIENCE, SECONDS, RemoteFile, UnreachedError, passing, patiently, status_of
 from coconut.files import cache_folder, replacing
-from coconut.waiting import watched
+from coconut.waiting import bar, watched
 
 SPLIT = "train"
 FORMAT = 1  # of an index in the cache
@@ -54,7 +54,8 @@ def remote(source: DataSource, speaker: str | None, style: str | None) -> Parque
     """
     check(source, speaker, style)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    files = _files(source)
+    with bar(f"asking the Hugging Face hub for {source.where}"):
+        files = _files(source)
     folder = cache_folder() / "hub"
     shards = [Shard(file.name, partial(file.open, folder / "pieces")) for file in files]
     fault = partial(_fault, source)

@@ -67,10 +67,10 @@ class Columns:
         return cls(**named)
 
 
-def shown(name: str) -> str:
+def shown(name: str, longest: int = LONGEST) -> str:
     """A name as a message may hold it: printable, and no longer than a line."""
     plain = printable(name)
-    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 20]}...{plain[-17:]}"
+    return plain if len(plain) <= longest else f"{plain[: longest - 20]}...{plain[-17:]}"
 
 
 def printable(name: str) -> str:

@@ -104,6 +104,8 @@ class Parquet:
         found, text = row[self.source.audio], row[self.source.text]
         sound = found if isinstance(found, dict) else {"bytes": found} if isinstance(found, bytes) else {"path": found}
         name = shown(str(next((row[name] for name in names if row[name]), None) or place))
+        if not isinstance(text, str | int | float | None):
+            return Item(name, None, None, problem="its transcript is no text")
         text = None if text is None else str(text)
         if text and "{" in text:
             return Item(name, None, text, problem="its transcript is a template with {")

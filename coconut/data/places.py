@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +35,17 @@ class Listing:
     root: Path
     sounds: list[Path] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
-    texts: dict[Path, list[Path]] = field(default_factory=lambda: defaultdict(list))  # by path without suffix
+    texts: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))  # by `stem`
     others: list[tuple[str, str]] = field(default_factory=list)  # name, why it is not read
 
     def name(self, path: Path) -> str:
         """Of a file, as it stands in messages."""
         return str(path.relative_to(self.root))
+
+
+def stem(path: Path) -> str:
+    """A path without its suffix, equal for all spellings of its accents: a Mac and others write them differently."""
+    return unicodedata.normalize("NFC", str(path.with_suffix("")))
 
 
 def scan(root: Path) -> Listing:
@@ -74,7 +80,7 @@ def _sort(listing: Listing, path: Path) -> None:
     elif suffix in SOUNDS:
         listing.sounds.append(path)
     elif suffix in TEXTS:
-        listing.texts[path.with_suffix("")].append(path)
+        listing.texts[stem(path)].append(path)
     else:
         listing.others.append((listing.name(path), "neither a recording nor a transcript"))
 
@@ -114,6 +120,8 @@ def read_text(root: Path, path: Path) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """UTF-8, or UTF-16 where its first bytes say so, as spreadsheets write it. Raises UnicodeDecodeError."""
+    """UTF-8, or UTF-16 or 32 where its first bytes say so, as spreadsheets write it. Raises UnicodeDecodeError."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32")
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if wide else "utf-8-sig")

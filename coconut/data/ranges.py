@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coconut.files import replacing
+from coconut.waiting import traffic
 
 T = TypeVar("T")
 SECONDS = 20.0  # without an answer
@@ -50,9 +51,11 @@ class RemoteFile:
             return content
 
         try:
-            return patiently(ask)
+            content = patiently(ask)
         except Exception as error:  # httpx, requests and the hub's own errors share no base class
             raise UnreachedError(self.name) from error
+        traffic.count(len(content))
+        return content
 
 
 class UnreachedError(OSError):
@@ -111,7 +114,9 @@ def patiently(ask: Callable[[], T], sleep: Callable[[float], Any] = time.sleep) 
             if not passing(error) or waited >= PATIENCE:
                 raise
             pause = min(float(_retry_after(error) or pause), PATIENCE - waited)
+            traffic.waiting = f"the hub is busy ({status_of(error) or 'cut off'}), asked again in {pause:.0f} s"
             sleep(pause)
+            traffic.waiting = ""
             waited, pause = waited + pause, 2 * pause
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from coconut import audio, text, writing
 from coconut.config import FitConfig, InputError
-from coconut.data import plausible, sources
+from coconut.data import plausible, sources, treated
 from coconut.data.index import DataSource
 from coconut.data.item import UNREAD, Item, Source, printable
 from coconut.data.splits import Splits, split, spoken, written
-from coconut.data.utterance import Dataset, Utterance, fingerprint, quantised
+from coconut.data.utterance import Dataset, Utterance, fingerprint
+from coconut.waiting import bar
 
 EXAMPLES = 3  # skipped recordings named in a note
 SIGNS = 12  # signs named in a note
@@ -23,6 +25,16 @@ LONG = ("too long", "text too long")  # reasons to cut a recording into pieces
 
 Cut = Callable[[Item], Iterator[Item]]  # a recording with its text: pieces with theirs, none where it is not long
 Transcribe = Callable[[Item], str]  # a recording: its text
+
+
+class Notice(Protocol):
+    """Who is told of every recording, or piece of one, as it is read."""
+
+    def keep(self, item: Item, utterance: Utterance, quality: audio.Quality) -> None:
+        """It can be used, as far as it alone tells."""
+
+    def skip(self, reason: str, name: str, why: str, item: Item | None) -> None:
+        """It is left out. Without an `item` it is one that was kept before."""
 
 
 class UnusableError(Exception):
@@ -34,17 +46,22 @@ class UnusableError(Exception):
 
 
 def read(
-    config: FitConfig, source: DataSource | None = None, cut: Cut | None = None, transcribe: Transcribe | None = None
+    config: FitConfig,
+    source: DataSource | None = None,
+    cut: Cut | None = None,
+    transcribe: Transcribe | None = None,
+    notice: Notice | None = None,
 ) -> Dataset:
     """Utterances of `config.data`, in three splits; `source` stands in for a known set.
 
-    `cut` makes pieces of what is too long, and `transcribe` writes the texts that are missing.
+    `cut` makes pieces of what is too long, `transcribe` writes the texts that are missing, and `notice` is told
+    what becomes of each recording.
     Recordings that cannot be used, that sound the same as an earlier one to the last bit, or whose text
     cannot be theirs are skipped and counted; reading stops at `config.limit` usable ones. `splits.sizes`
     tells how the splits shrink where sentences are few. Raises InputError when the source cannot be read
     or holds fewer than 2 different sentences.
     """
-    reader = Reader(config, cut, transcribe)
+    reader = Reader(config, cut, transcribe, notice)
     reader.read(sources.find(config, source))
     utterances = reader.utterances
     parts = split(utterances, config.heldout, config.test, config.seed)
@@ -52,7 +69,7 @@ def read(
         raise _too_few(config, utterances, reader.skipped)
     for take, kept in parts.left_out:
         where = "is held out" if kept in parts.heldout else "is in the test"
-        reader.skip("repeated", f"{_name(take)}: the same sentence as {_name(kept)}, which {where}")
+        reader.skip("repeated", _name(take), f"the same sentence as {_name(kept)}, which {where}")
     notes = [*reader.notes, *(_skipped_note(reason, examples) for reason, examples in reader.skipped.items())]
     notes += _size_notes(config, parts)
     counts = {reason: len(examples) for reason, examples in reader.skipped.items()}
@@ -65,8 +82,14 @@ class Reader:
     `skipped`: what each of those was and why, by reason. `notes`: sentences about the rest.
     """
 
-    def __init__(self, config: FitConfig, cut: Cut | None = None, transcribe: Transcribe | None = None) -> None:
-        self.config, self.cut, self.transcribe = config, cut, transcribe
+    def __init__(
+        self,
+        config: FitConfig,
+        cut: Cut | None = None,
+        transcribe: Transcribe | None = None,
+        notice: Notice | None = None,
+    ) -> None:
+        self.config, self.cut, self.transcribe, self.notice = config, cut, transcribe, notice
         self.skipped: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self._kept: dict[str, Utterance] = {}  # by the fingerprint of their audio
@@ -83,12 +106,15 @@ class Reader:
     def read(self, source: Source) -> None:
         """Take in what can be used, up to the limit; all else is counted."""
         second_choice = text.prepare(self.config.lang)
-        for item in source.items(self.config.speaker, self.config.style):
-            if second_choice and not item.phonemes and second_choice not in self.notes:
-                self.notes.append(second_choice)
-            self._add(item)
-            if self._full:
-                break
+        with bar(f"reading {self.config.data}", self.config.limit) as tell:
+            for item in source.items(self.config.speaker, self.config.style):
+                if second_choice and not item.phonemes and second_choice not in self.notes:
+                    self.notes.append(second_choice)
+                self._add(item)
+                tell(len(self._kept))
+                if self._full:
+                    break
+        treated.tidy()
         self._weigh()
         self.notes += self._work()
         self.notes += audio.notes([(_name(kept), self._qualities[sound]) for sound, kept in self._kept.items()])
@@ -107,7 +133,7 @@ class Reader:
             self._take(item)
         except UnusableError as problem:
             if problem.reason not in LONG or not self._cut(item):
-                self.skip(problem.reason, f"{item.name}: {problem}")
+                self.skip(problem.reason, item.name, str(problem), item)
 
     def _told(self, item: Item) -> Item:
         """With the text of a recording that has none, where somebody writes it. Raises UnusableError."""
@@ -141,9 +167,11 @@ class Reader:
             found.append(f"Texts written by {self.config.transcribe}: {len(self._transcribed)}, such as that of {few}.")
         return found
 
-    def skip(self, reason: str, example: str) -> None:
-        """Count something that is left out."""
-        self.skipped.setdefault(reason, []).append(example)
+    def skip(self, reason: str, name: str, why: str, item: Item | None = None) -> None:
+        """Count something that is left out; an `item` that was not kept before."""
+        self.skipped.setdefault(reason, []).append(f"{name}: {why}")
+        if self.notice:
+            self.notice.skip(reason, name, why, item)
 
     def _take(self, item: Item) -> None:
         """Raises UnusableError."""
@@ -158,6 +186,8 @@ class Reader:
         utterance = Utterance(name, " ".join(item.text.split()), phonemes, wav, _origin(item, self.config))
         self._kept[utterance.fingerprint] = utterance
         self._qualities[utterance.fingerprint] = quality
+        if self.notice:
+            self.notice.keep(item, utterance, quality)
         if not item.phonemes and (signs := writing.cleaned(item.text)[1]):
             self._signs.append(signs)
 
@@ -172,7 +202,7 @@ class Reader:
             raise UnusableError("duplicate", f"the same sound as {_name(twin)}")
         del self._kept[sound]
         self._doubted[sound] = _name(twin)
-        self.skip("two texts", f"{_name(twin)}: the same sound as {item.name}, with another text")
+        self.skip("two texts", _name(twin), f"the same sound as {item.name}, with another text")
         raise UnusableError("two texts", f"the same sound as {_name(twin)}, with another text")
 
     def _weigh(self) -> None:
@@ -181,7 +211,7 @@ class Reader:
             self.notes.append(note)
         for utterance, why in plausible.doubtful(self.utterances):
             del self._kept[utterance.fingerprint]
-            self.skip("text and sound differ", f"{_name(utterance)}: {why}")
+            self.skip("text and sound differ", _name(utterance), why)
 
 
 def _name(utterance: Utterance) -> str:
@@ -199,18 +229,17 @@ def _origin(item: Item, config: FitConfig) -> str:
 def _audio(item: Item, config: FitConfig) -> tuple[Tensor, audio.Quality]:
     assert item.audio is not None
     try:
-        treated = audio.treat(item.audio, item.name, config.max_seconds)
+        found = treated.treat(item.audio, item.name, config.max_seconds)
     except audio.TooLongError as error:
         raise _too_long(error.seconds, config) from error
     except InputError as error:
         raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
-    wav = treated.wav
-    seconds = len(wav) / audio.SAMPLE_RATE
+    seconds = len(found.wav) / audio.SAMPLE_RATE
     if seconds < config.min_seconds:
         raise UnusableError("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
     if seconds > config.max_seconds:
         raise _too_long(seconds, config)
-    return quantised(wav), treated.quality
+    return found.wav, found.quality
 
 
 def _too_long(seconds: float, config: FitConfig) -> UnusableError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -10,12 +11,13 @@ from coconut.config import FitConfig, InputError
 from coconut.data import hub, parquet
 from coconut.data.folder import Folder
 from coconut.data.index import DataSource
-from coconut.data.item import Columns, Source
+from coconut.data.item import Columns, Source, shown
 from coconut.data.places import TABLES
 
 DEMO = "demo"
 SETS = {**hub.SOURCES, **{entry.repo: entry for entry in hub.SOURCES.values()}}  # by short name and by repository
 KNOWN = (DEMO, *SETS)  # what `data` may be without being a folder
+PATH = 300  # signs of a path in a message
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")  # OWNER/NAME of the hub, or OWNER/NAME:PART
 
 
@@ -32,14 +34,15 @@ def find(config: FitConfig, source: DataSource | None = None) -> Source:
         return parquet.local(known.path, known) if known.path else hub.remote(known, config.speaker, config.style)
     if name == DEMO:
         return _demo()
-    if path.is_dir():
+    if os.path.isdir(path):  # which is false for names that no file can have, where Path would raise
         return _in_folder(path, columns)
-    if path.is_file():
+    if os.path.isfile(path):
         return _in_file(path, columns)
     if REPOSITORY.fullmatch(name):
         return _on_hub(config, columns)
     raise InputError(
-        f"There is no folder {name}, nor a known data set of that name ({', '.join((DEMO, *hub.SOURCES))})."
+        f"There is no folder {shown(name, PATH)}, nor a known data set of that name "
+        f"({', '.join((DEMO, *hub.SOURCES))})."
     )
 
 

@@ -42,7 +42,7 @@ def read(root: Path, table: Path, columns: Columns | None = None) -> list[Row]:
     """
     content = _content(root, table)
     try:
-        lines = _json(content) if table.suffix.lower() == ".jsonl" else _csv(content, columns or USUAL)
+        lines = _json(content) if table.suffix.lower() == ".jsonl" else _csv(content, columns or USUAL, table)
         rows = [row for row in _rows(lines, table, columns or USUAL) if row.file_name or row.problem]
     except csv.Error as error:
         raise InputError(f"{table} is not a UTF-8 table of comma-separated values; save it as CSV again.") from error
@@ -62,9 +62,9 @@ def _content(root: Path, table: Path) -> str:
         raise InputError(f"{table} is not a UTF-8 table; save it as CSV again.") from error
 
 
-def _csv(content: str, columns: Columns) -> Iterator[dict[str, Any]]:
+def _csv(content: str, columns: Columns, table: Path) -> Iterator[dict[str, Any]]:
     """Lines by column. The separator is the one that gives a column of file names; LJSpeech has no header at all."""
-    first = content.partition("\n")[0].rstrip("\r")
+    first = io.StringIO(content, newline="").readline().rstrip("\r\n")
     for separator in SEPARATORS:
         header = next(csv.reader([first], delimiter=separator), [])
         if columns.audio in [name.strip() for name in header]:
@@ -74,8 +74,17 @@ def _csv(content: str, columns: Columns) -> Iterator[dict[str, Any]]:
             return _ljspeech(content, columns)
         separator = ","
     reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=separator, restkey=EXTRA, restval="")
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    return iter(reader) if reader.fieldnames else iter(())
+    reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
+    for name in {columns.audio, columns.text, *TEXTS, columns.speaker, columns.style}:
+        if name and names.count(name) > 1:
+            raise InputError(f"{table} has the column {name} twice; rename one of them.")
+    return ({**line, **_open(line, separator)} for line in reader) if names else iter(())
+
+
+def _open(line: dict[str, Any], separator: str) -> dict[str, str]:
+    """What is wrong with a line one of whose fields swallowed the next: a quote at its beginning was never closed."""
+    swallowed = any(isinstance(value, str) and separator in value.partition("\n")[2] for value in line.values())
+    return {EXTRA: "its text goes on over the next rows; close its quotes"} if swallowed else {}
 
 
 def _ljspeech(content: str, columns: Columns) -> Iterator[dict[str, Any]]:
@@ -108,13 +117,14 @@ def _rows(lines: Iterable[dict[str, Any]], table: Path, columns: Columns) -> Ite
 
 def _row(line: dict[str, Any], columns: Columns, text: str, place: str) -> Row:
     extra = line.get(EXTRA)
-    if isinstance(extra, str):
-        return Row(place, problem=extra)
 
     def value(column: str | None) -> str:
         found = line.get(column) if column else None
-        return str(found).strip() if isinstance(found, str | int | float) else ""
+        told = str(found).strip() if isinstance(found, str | int | float) else ""
+        return told.encode("utf-8", "ignore").decode()  # JSON may hold halves of signs, which no file can
 
+    if isinstance(extra, str):
+        return Row(value(columns.audio) or place, problem=extra)
     problem = "its row has more fields than the header; put a text with separators in quotes" if extra else None
     return Row(
         value(columns.audio), value(text), value("phonemes"), value(columns.speaker), value(columns.style), problem

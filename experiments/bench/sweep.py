@@ -87,11 +87,12 @@ def measure(storage: Path, trials: int, budget: int) -> dict[str, Any]:
 
 
 def timed(command: list[str]) -> tuple[float, str]:
-    """Wall seconds and output of a command of one thread."""
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    began = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet, cwd=ROOT.parent)
-    return time.perf_counter() - began, done.stdout
+    """Wall seconds and output of a command of one thread, which finds nothing that another one computed."""
+    with tempfile.TemporaryDirectory() as cache:
+        quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": cache}
+        began = time.perf_counter()
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet, cwd=ROOT.parent)
+        return time.perf_counter() - began, done.stdout
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import csv
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,18 @@ def truth(name: str) -> Tensor | None:
     return mini.voices()[WITHHELD[name]] if name in WITHHELD else None
 
 
-def model_without(folder: Path) -> Path:
-    """A model folder: `mini` without the withheld voices."""
-    place = folder / MODEL
+def model_without(folder: Path, withheld: Collection[str] = tuple(WITHHELD.values()), name: str = MODEL) -> Path:
+    """A model folder, `name`: `mini` without the withheld voices."""
+    place = folder / name
     if not place.exists():
-        temporary = folder / f".{MODEL}.tmp"
+        temporary = folder / f".{name}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "voices").mkdir(parents=True)
         network = mini.build_model()
         (temporary / "config.json").write_text(json.dumps({**mini.config(), "vocab": network.vocab}))
         torch.save({part: getattr(network, part).state_dict() for part in mini.PARTS}, temporary / "mini.pth")
         for voice, pack in mini.voices().items():
-            if voice not in WITHHELD.values():
+            if voice not in withheld:
                 torch.save(pack, temporary / "voices" / f"{voice}.pt")
         temporary.replace(place)
     return place
@@ -85,11 +85,11 @@ def _record(name: str, folder: Path, place: Path) -> str:
     if name in FLITE:
         for k, text in enumerate(SPOKEN):
             subprocess.run(["flite", "-voice", name, "-t", text, "-o", str(place / f"{k:02d}.wav")], check=True)
-        _list(place, {f"{k:02d}.wav": text for k, text in enumerate(SPOKEN)})
+        list_files(place, {f"{k:02d}.wav": text for k, text in enumerate(SPOKEN)})
         return "en-us"
     speaker = next(s for s in _cast(folder) if s.name == name.replace("espeak", "target"))
     spoken = data.speak(Espeak(), speaker, list(SPOKEN))
-    _write(place, {u.text: torch.from_numpy(u.pcm) for u in spoken})
+    write(place, {u.text: torch.from_numpy(u.pcm) for u in spoken})
     return {"us": "en-us", "gb": "en-gb"}[speaker.accent]
 
 
@@ -101,17 +101,19 @@ def _record_stock(name: str, place: Path) -> str:
     styles = mini.voices()[voice].reshape(-1, 256)[script.rows][None]
     audio = synth.decode(script, synth.prosody(script, styles), styles)
     wavs = {text: audio.wav[0, k, : int(audio.lens[0, k])] for k, text in enumerate(SPOKEN)}
-    _write(place, {text: wav / wav.abs().max() * 0.5 for text, wav in wavs.items()})
+    write(place, {text: wav / wav.abs().max() * 0.5 for text, wav in wavs.items()})
     return lang
 
 
-def _write(place: Path, spoken: Mapping[str, Tensor]) -> None:
+def write(place: Path, spoken: Mapping[str, Tensor]) -> None:
+    """A folder of what was spoken, {text: samples [N]}."""
     for k, wav in enumerate(spoken.values()):
         soundfile.write(place / f"{k:02d}.flac", wav.numpy(), SAMPLE_RATE)
-    _list(place, {f"{k:02d}.flac": text for k, text in enumerate(spoken)})
+    list_files(place, {f"{k:02d}.flac": text for k, text in enumerate(spoken)})
 
 
-def _list(place: Path, spoken: Mapping[str, str]) -> None:
+def list_files(place: Path, spoken: Mapping[str, str]) -> None:
+    """The table of a folder, {file name: text}."""
     with replacing(place / "metadata.csv") as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([("file_name", "transcription"), *spoken.items()])
 
