@@ -49,9 +49,10 @@ class Fitting:
         budget, most = self.synth.budget, (state or {}).get("frames", math.inf)
         while True:
             with budget.within(most):  # of this fit alone: the next one in this process shares the synthesizer
-                step, frames = next(found, None), budget.frames
-            if step is None:
-                return
+                step = next(found, None)
+                if step is None:
+                    return
+                frames = budget.frames if budget.bytes_per_frame else most  # gradients alone measure no batch
             yield dataclasses.replace(step, _state=step.state() | {"frames": frames})
 
     def _steps(self, state: dict[str, Any] | None) -> Iterator[Step]:

@@ -19,11 +19,13 @@ from rich.table import Table
 
 from coconut import health
 from coconut.config import EMBEDDED, InputError, flatten, from_dict
+from coconut.importing import importing
 from coconut.options import Parser, add_config_options, config_from_args, model_of, overrides, parse
 from coconut.quiet import quiet
 from coconut.sweep import command as sweep
 
 if TYPE_CHECKING:
+    from coconut.inspection.faults import Faults
     from coconut.trial import Row, Trial
 
 console = Console(soft_wrap=True, highlight=False)
@@ -67,7 +69,8 @@ def _fit_parser(parser: argparse.ArgumentParser, model: str) -> None:
 
 def fit_command(args: argparse.Namespace) -> int:
     """`coconut fit`: run or resume one fit and write its folder."""
-    from coconut import artifacts
+    with importing():
+        from coconut import artifacts
 
     folder: Path = args.out or Path("runs") / time.strftime("fit-%Y%m%d-%H%M%S")
     trial = _resumed(args, folder) if args.resume else _fresh(args, folder)
@@ -88,6 +91,8 @@ def fit_command(args: argparse.Namespace) -> int:
 def _fresh(args: argparse.Namespace, folder: Path) -> Trial:
     """A new fit, its start scored, its job in `folder`. Nothing of an earlier fit is overwritten."""
     from coconut import artifacts
+    from coconut.inspection import kinship
+    from coconut.inspection.faults import Faults
     from coconut.job import prepare
     from coconut.trial import Trial
 
@@ -97,11 +102,13 @@ def _fresh(args: argparse.Namespace, folder: Path) -> Trial:
     console.print("[dim]Reading the recordings, then looking for a voice to begin at.[/]")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them is in the notes
-        trial = Trial(prepare(config))
+        faults = Faults()
+        trial = Trial(prepare(config, notice=faults))
         trial.advance()
-    for note in trial.job.notes:
+    for note in (*trial.job.notes, *kinship.warnings(trial.job)):
         console.print(note, style="dim", markup=False)
     _introduce(trial)
+    _foretell(trial, faults)
     trial.job.save(folder / JOB)
     artifacts.write_config(folder, trial.fitting.config)
     trial.save(folder)
@@ -137,6 +144,16 @@ def _introduce(trial: Trial) -> None:
         f"from {config.space.start}.",
         markup=False,
     )
+
+
+def _foretell(trial: Trial, faults: Faults) -> None:
+    """What a fit of these settings is likely to reach, where that is known."""
+    from coconut.forecast import forecast
+
+    first = trial.rows[0]
+    parts = {name.removeprefix("score."): value for name, value in first.items() if name.startswith("score.")}
+    if found := forecast(trial.fitting.config, parts, faults.of(trial.job)):
+        console.print(str(found), style="dim", markup=False)
 
 
 def _run(trial: Trial, folder: Path) -> None:

@@ -4,10 +4,15 @@ Files whose tests start Ray come first and share one process, since two Rays at 
 other file has one process for its fixtures to be made once. `pytest -n 0` runs everything in one process.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))  # its list of fonts is slow to make
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="coconut-cache-")  # nothing is found there that no test made
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the processes of the suite share the cores
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # a lower priority than the tests beside it would starve a sweep
@@ -17,9 +22,13 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported, if 
 import pytest
 from hypothesis import HealthCheck, settings
 
-STARTS_RAY = ("test_ray.py", "test_faults.py", "test_cluster.py", "test_sweep.py", "test_once.py")
+STARTS_RAY = (
+    "test_ray.py", "test_faults.py", "test_cluster.py", "test_sweep.py", "test_once.py", "test_extend.py",
+    "test_kills.py",
+)  # fmt: skip
 MOST_PROCESSES = 4  # each holds models of its own
 
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile(
     "coconut", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -115,10 +115,15 @@ def test_the_files_say_the_same(board, tmp_path):
     assert lines[3]["error"] == "No <data> there."
 
 
+def told(summary, width=80):
+    """The leaderboard as a terminal shows it."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(lastwords.table(summary))
+    return console.file.getvalue()
+
+
 def test_the_terminal_table_fits_eighty_columns(board):
-    console = Console(width=80, file=io.StringIO())
-    console.print(lastwords.table(board.summary()))
-    text = console.file.getvalue()
+    text = told(board.summary())
     assert "3 of 5 trials finished" in text
     for word in ("002", "000 seed", "70.00", "+20.00", "-5.00", "overcooked", "generations", "failed"):
         assert word in text, text
@@ -166,9 +171,7 @@ def test_the_test_score_stands_beside_the_heldout_one(tmp_path):
     one = dataclasses.replace(entry(tmp_path, 0, [40, 60]), test_score=57.5)
     board = Board("try", boards.ranked([one, entry(tmp_path, 1, [50, 55])]), NEAREST, 2, 1.0, 48.25, 4)
     assert [r["test_score"] for r in board.records()] == [57.5, None]
-    console = Console(width=90, file=io.StringIO())
-    console.print(lastwords.table(board.summary()))
-    assert "57.50" in console.file.getvalue()
+    assert "57.50" in told(board.summary(), 90)
     text = page.page(board)
     assert "On 4 test sentences" in text
     assert "+9.25" in text
@@ -180,3 +183,17 @@ def test_the_test_score_stands_beside_the_heldout_one(tmp_path):
 
 def test_a_sweep_without_a_test_says_so(board):
     assert "There was no test" in page.page(board)
+
+
+def test_the_winner_is_named_with_its_error(board):
+    """And so is the nearest stock voice, on the same sentences."""
+    for e in board.entries[1:3]:
+        scores = {"voice": [59.0, 61.0, 60.0, 60.0], "nearest": [50.0, 50.0, 51.0, 49.0]}
+        (e.folder / "heldout.json").write_text(json.dumps(scores))
+    history = dataclasses.replace(board, history=["Extended from 2 to 5 trials."])
+    said = lastwords._best(history.summary(), board.best.folder)
+    assert said[0] == (
+        "Held-out score: 50.00 ± 1.22 nearest stock voice (af_near), 60.00 ± 1.22 best voice (trial_001), +10.00."
+    )
+    for text in (page.page(history), boards.markdown(history)):
+        assert "Extended from 2 to 5 trials." in text

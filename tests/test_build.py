@@ -1,15 +1,18 @@
 """A wired fit on the embedded model: real data, real synthesis, real losses, small."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from coconut import build, resources
 from coconut.config import InputError, from_dict
+from coconut.fit import Step
 from coconut.job import Job, prepare
 from coconut.score import Score
 from coconut.start import RANKED_UTTERANCES, rank
+from coconut.synthesis.budget import Budget
 from coconut.voicepack import ROUGHNESS_LIMIT, roughness
 
 QUICK = {
@@ -124,3 +127,13 @@ def test_a_start_that_no_voice_has_is_refused(job):
 def test_a_budget_without_room_for_a_generation_is_refused(job):
     with pytest.raises(InputError, match="a fit of one generation takes 12 syntheses"):
         next(build.wire(job, from_dict({"budget": 11}, job.config)).steps())
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_fit_goes_on_in_a_process_that_has_measured_no_batch(left):
+    """A generation that follows the gradient and is not scored measures none, and one that had ended computes none."""
+    step = Step(3, None, None, None, torch.zeros(2), 0.1, None, {}, {"generation": 3})
+    budget = Budget(torch.device("cpu"))
+    resumed = SimpleNamespace(synth=SimpleNamespace(budget=budget), _steps=lambda state: iter([step] * left))
+    states = [step.state() for step in build.Fitting.steps(resumed, {"frames": 100})]
+    assert states == [{"generation": 3, "frames": 100}] * left

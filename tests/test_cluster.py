@@ -1,4 +1,7 @@
-"""A sweep on a Ray cluster of local nodes, started in other folders: the job travels, the recordings stay."""
+"""A sweep on a Ray cluster of local nodes, started in other folders: the job travels, the recordings stay.
+
+Nodes come and go, and even the head may be lost: a sweep whose state lies in a storage goes on under another one.
+"""
 
 import json
 import os
@@ -8,16 +11,19 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from coconut import voicepack
 from tests.demo import recordings
+from tests.killing import Sweep, check, check_words, make_database
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}  # every node and every driver names the same
 ENVIRONMENT = {**os.environ, **TOKEN}
+WITH_TOYS = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parent.parent)}
 QUICK = ("--budget", "30", "--es.popsize", "4", "--window.size", "1", "--heldout", "1", "--test", "1")
 
 pytestmark = pytest.mark.slow
@@ -30,30 +36,44 @@ def free_port():
 
 
 @contextmanager
-def node(folder, *words):
-    """A Ray node that has started, its processes in a folder of their own."""
+def node(folder, *words, environment=ENVIRONMENT):
+    """The process of a Ray node that has started, in a folder of its own; it leads a group of all that it starts."""
     folder.mkdir()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [*RAY, *words], cwd=folder, stdout=log, stderr=log, start_new_session=True,
-            env=ENVIRONMENT,
+            env=environment,
         )  # fmt: skip
     try:
         wait_for(lambda: "Ray runtime started" in (folder / "log").read_text() or process.poll() is not None)
-        yield
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        time.sleep(1)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(1)
+        lose(process)
+
+
+def lose(process):
+    """A node that is gone at once, with all that runs on it."""
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+    process.wait(30)
+
+
+@contextmanager
+def head(folder, environment=ENVIRONMENT):
+    """The process of a head that takes no trial, and its address."""
+    port, words = free_port(), ("--num-cpus=0", "--include-dashboard=false")
+    with node(folder, "--head", f"--port={port}", *words, environment=environment) as process:
+        yield process, f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """The address of a head that takes no trial, with two nodes of one CPU each."""
-    home, port = tmp_path_factory.mktemp("cluster"), free_port()
-    address = f"127.0.0.1:{port}"
-    with node(home / "head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"):
+    home = tmp_path_factory.mktemp("cluster")
+    with head(home / "head") as (_, address):
         joining = (f"--address={address}", "--num-cpus=1")
         with node(home / "one", *joining), node(home / "two", *joining):
             yield address
@@ -117,3 +137,46 @@ def test_relative_recordings_travel_to_nodes_that_never_had_them(cluster, tmp_pa
     assert board["trials_finished"] == 2
     assert board["nearest"]["test_score"] > 0
     assert voicepack.load(tmp_path / "runs" / "far" / "best" / "voice.pt").shape == (510, 1, 256)
+
+
+@pytest.mark.kills
+def test_nodes_come_and_go_and_the_head_is_lost_without_a_loss(tmp_path):
+    """A node is added and one killed while trials wait on them; then the head, and another machine goes on."""
+    shared, first, second = (tmp_path / name for name in ("shared", "first", "second"))
+    for folder in (shared, first, second):
+        folder.mkdir()
+    database = make_database(tmp_path / "shared")
+    sweep, later = (sweep_in(folder, database, shared) for folder in (first, second))
+    try:
+        with head(tmp_path / "head", WITH_TOYS) as (process, address), worker(tmp_path / "one", address) as lost:
+            words = ("--trials", "3", "--concurrent", "2", "--storage", f"file://{shared}", "--address", address)
+            sweep.start(*words)
+            sweep.until(sweep.midway)
+            with worker(tmp_path / "two", address):
+                sweep.until(lambda: len(sweep.waiting()) == 2)
+                lose(lost)
+                sweep.until(lambda: len(sweep.waiting()) == 1)
+                sweep.next()
+                sweep.until(sweep.midway)
+                lose(process)
+                assert sweep.wait() == 1, sweep.said
+                check_words("head lost", sweep, "^The process of the sweep died. Go on with: coconut sweep")
+        with head(tmp_path / "other", WITH_TOYS) as (_, address), worker(tmp_path / "three", address):
+            later.resume("--storage", f"file://{shared}", "--address", address, "--tracking-uri", later.uri)
+            later.go()
+            assert later.wait() == 0, later.said
+            check(later, 3)
+    finally:
+        sweep.end()
+        later.end()
+
+
+def worker(folder, address):
+    """A node of one CPU, with the toys."""
+    return node(folder, f"--address={address}", "--num-cpus=1", environment=WITH_TOYS)
+
+
+def sweep_in(folder, database, shared):
+    """A sweep of toy trials as one machine sees it, with an MLflow of its own and its state in a storage."""
+    store = shutil.copy(database, folder / "mlflow.db")
+    return Sweep(folder, f"sqlite:///{store}", store, shared)

@@ -26,7 +26,7 @@ def test_of_a_mean_the_jackknife_is_the_usual_error():
 def test_what_both_voices_find_hard_is_no_error_of_their_difference():
     worse = [value - 2 for value in VALUES]
     lead = gap(55.0, 53.0, without(VALUES), without(worse))
-    assert (lead.value, lead.utterances) == (2.0, 5)
+    assert (lead.value, lead.count) == (2.0, 5)
     assert lead.error == pytest.approx(0, abs=1e-9)
     assert lead.clear
     assert jackknife(without(worse)) > 1

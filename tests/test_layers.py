@@ -15,11 +15,12 @@ PLATFORM = {
 }
 # A module may import from rooms of a lower number only; of the same number only from itself.
 FLOORS = {
-    "config": 0, "files": 0, "quiet": 0, "waiting": 0, "words": 0, "writing": 0, "audio": 1, "text": 1, "data": 2,
-    "voicepack": 2, "prior": 3, "transcribe": 3, "style": 4, "synthesis": 4, "losses": 5, "features": 6,
-    "objective": 6, "score": 6, "resources": 6, "strategy": 6, "stop": 6, "encoder": 7, "fit": 7, "prosody": 7,
-    "cutting": 8, "stage": 8, "start": 8, "job": 9, "build": 10, "artifacts": 11, "gauge": 11, "trial": 12,
-    "options": 12, "speak": 12, "doctor": 12, "health": 13, "sweep": 13, "cli": 14,
+    "config": 0, "files": 0, "importing": 0, "quiet": 0, "waiting": 0, "words": 0, "writing": 0, "audio": 1,
+    "cached": 1, "forecast": 1, "text": 1, "data": 2, "voicepack": 2, "prior": 3, "transcribe": 3, "style": 4,
+    "synthesis": 4, "losses": 5, "features": 6, "objective": 6, "score": 6, "resources": 6, "strategy": 6, "stop": 6,
+    "encoder": 7, "fit": 7, "prosody": 7, "cutting": 8, "stage": 8, "start": 8, "job": 9, "build": 10,
+    "artifacts": 11, "gauge": 11, "trial": 12, "options": 12, "speak": 12, "doctor": 12, "inspection": 13,
+    "health": 14, "sweep": 14, "cli": 15,
 }  # fmt: skip
 
 

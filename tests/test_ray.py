@@ -3,12 +3,8 @@
 import json
 import math
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +18,6 @@ from coconut.sweep.interrupt import interruptible
 from coconut.sweep.pace import rungs
 from coconut.sweep.plan import Plan, Ticket, settle_devices
 from coconut.sweep.search import Search
-from coconut.trial import Trial
 from tests.toys import Fitting as wire
 from tests.toys import job
 
@@ -226,88 +221,6 @@ def test_a_report_carries_the_row_and_its_clock_or_a_refusal(tmp_path):
     )
 
 
-@pytest.mark.slow
-def test_a_killed_worker_resumes_without_forgetting_its_peak(tmp_path, ray_here):
-    settings = plan(tmp_path, trials=1)
-    dying = partial(wire, killed=tmp_path / "killed")
-    (o,), how = sweeps.run(settings, search(settings), wire=dying)
-    assert (tmp_path / "killed").exists()
-    suggested = search(settings).suggest("a")
-    calm = Trial(job(), {k: v for k, v in suggested.items() if k not in sweeps.OURS}, wire)
-    run_to_the_end(calm)
-    assert (how, o.status, o.error, o.ticket.preset) == ("complete", "finished", None, "seed")
-    assert [row["generation"] for row in o.rows] == [row["generation"] for row in calm.rows]
-    assert o.rows[-1]["best_score"] == calm.best.score
-    assert (o.folder / "voice.pt").is_file()
-
-
-@pytest.mark.slow
-def test_a_killed_driver_resumes_with_its_search_and_its_finished_trials(tmp_path, ray_here):
-    settings = plan(tmp_path, concurrent=1)
-    command = [sys.executable, "-c", "from tests.test_ray import driver; driver()", str(tmp_path)]
-    began = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "1"})
-    finished = tmp_path / "toy" / "trial_000" / "trial.json"
-    wait_for(finished.exists)
-    wait_for(lambda: snapshot(tmp_path) > finished.stat().st_mtime_ns)
-    began.kill()
-    began.wait()
-    before = finished.read_text()
-    outcomes, how = sweeps.run(settings, search(settings), again=True, wire=wire)
-    assert how == "complete"
-    assert [(o.status, o.error) for o in outcomes] == [("finished", None)] * 3
-    assert [o.ticket.preset for o in outcomes] == ["seed", "default", ""]
-    for o in outcomes:
-        assert [row["generation"] for row in o.rows] == list(range(len(o.rows)))
-        assert (o.folder / "voice.pt").is_file()
-    assert finished.read_text() == before
-
-
-def driver():
-    """A slow sweep in a process of its own."""
-    settings = plan(sys.argv[1], concurrent=1)
-    sweeps.connect(settings)
-    sweeps.run(settings, search(settings), wire=partial(wire, pause=0.5))
-
-
-def snapshot(folder):
-    """When Tune last wrote down the state of the sweep, in nanoseconds since 1970."""
-    return max((path.stat().st_mtime_ns for path in (folder / "toy").glob("experiment_state*")), default=0)
-
-
-class Terminator(Watcher):
-    """Ends its own process, as a machine that shuts down would, once the first checkpoint lies there."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def tick(self):
-        if self.folder and any(self.folder.glob("trial_*/checkpoint_*")):
-            self.folder = None
-            os.kill(os.getpid(), signal.SIGTERM)  # taken as Ctrl-C
-
-
-@pytest.mark.slow
-def test_an_interrupted_sweep_says_so_and_can_be_resumed(tmp_path, ray_here):
-    settings = plan(tmp_path, concurrent=1)
-    watchers = [Terminator(tmp_path / "toy")]
-    outcomes, how = sweeps.run(settings, search(settings), watchers=watchers, wire=partial(wire, pause=0.5))
-    assert how == "interrupted"
-    assert "unfinished" in {o.status for o in outcomes}
-    for checkpoint in (tmp_path / "toy").glob("trial_000/checkpoint_*"):
-        shutil.rmtree(checkpoint)  # as if dropped after the last snapshot: the trial begins anew
-    outcomes, how = sweeps.run(settings, search(settings), again=True, wire=wire)
-    assert how == "complete"
-    assert [o.status for o in outcomes] == ["finished"] * 3
-
-
-def wait_for(condition, seconds=180):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 def test_a_trial_that_could_never_be_placed_is_refused():
     with pytest.raises(InputError, match="asks for 999 CPUs"):
         sweeps.connect(Plan("toy", "", DEFAULT_SPACE, cpus=999))
@@ -318,7 +231,7 @@ def test_a_trial_that_could_never_be_placed_is_refused():
     [(90, 20.0, 50.0, True), (100, 20.0, 50.0, False), (100, 50.0, 50.0, True), (100, 20.0, -math.inf, True)],
 )
 def test_the_first_trial_at_a_rung_goes_on_if_it_is_not_below_the_floor(spent, score, floor, goes_on):
-    asha, trial = sweeps.Asha(600, floor), SimpleNamespace(trial_id="first")
+    asha, trial = sweeps.Asha(600, floor), SimpleNamespace(trial_id="first", config={})
     asha.set_search_properties("best_score", "max")
     asha.on_trial_add(None, trial)
     found = asha.on_trial_result(None, trial, {"syntheses": spent, "best_score": score})

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import optuna
 import pytest
 from optuna.trial import FixedTrial
 
@@ -62,9 +63,43 @@ def test_ends_are_told_as_what_they_are():
     searcher.complete("d", None)
     states = {key: searcher.study.trials[trial.number] for key, trial in searcher.asked.items()}
     assert [states[key].state.name for key in "bcd"] == ["PRUNED", "COMPLETE", "FAIL"]
-    assert states["b"].intermediate_values == {60: 40.0}
+    assert states["b"].intermediate_values == {60: 40.0, 100: 50.0}  # by the last of which Optuna ranks it
     assert states["c"].value == 50.0
     assert len(searcher.study.trials) == 3  # the seed's preset is none of Optuna's
+
+
+def test_a_trial_that_goes_on_is_told_of_again():
+    searcher = search()
+    for key in "abcd":
+        searcher.suggest(key)
+    searcher.report("b", {"best_score": 40.0, "syntheses": 60})
+    for key in "bc":
+        searcher.complete(key, ROW)
+    before = searcher.study.trials
+    searcher.reopen(["a", "b", "d", "never seen"])
+    assert [trial.state.name for trial in searcher.study.trials] == ["RUNNING", "COMPLETE", "RUNNING"]
+    assert [trial.params for trial in searcher.study.trials] == [trial.params for trial in before]
+    assert searcher.seen()["b"] == {60: 40.0}
+    searcher.report("b", {"best_score": 70.0, "syntheses": 200})
+    searcher.complete("b", {"best_score": 70.0, "syntheses": 200})
+    assert searcher.study.best_value == 70.0
+    assert searcher.seen()["b"] == {60: 40.0, 200: 70.0}
+    assert searcher.suggest("e")["number"] == 4
+
+
+def test_the_study_is_a_file_that_optuna_reads(tmp_path):
+    searcher = search()
+    for key in "abc":
+        searcher.suggest(key)
+    searcher.report("b", {"best_score": 40.0, "syntheses": 60})
+    searcher.complete("b", ROW)
+    for _ in range(2):  # the second one in the place of the first
+        searcher.export(tmp_path / "study.db", "me")
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    study = optuna.load_study(study_name="me", storage=f"sqlite:///{tmp_path}/study.db")
+    assert [trial.params for trial in study.trials] == [trial.params for trial in searcher.study.trials]
+    assert [trial.user_attrs["trial"] for trial in study.trials] == ["trial_001", "trial_002"]
+    assert (study.best_value, study.best_trial.intermediate_values) == (50.0, {60: 40.0})
 
 
 def test_replayed_and_unknown_results_do_no_harm():

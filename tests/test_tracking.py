@@ -7,7 +7,7 @@ import time
 import pytest
 
 from coconut.config import InputError
-from coconut.sweep.tracking import Tracker, _batch, _hopeless
+from coconut.sweep.tracking import Tracker, _batch, _calls, _hopeless, _Store
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +131,27 @@ def test_a_record_that_the_store_refuses_does_not_block_the_others(store, tmp_pa
     tracker = Tracker(uri, tmp_path / "journal")
     tracker.begin("some", "some", {})
     tracker.log("never begun", row(0), 0)
+    tracker.log("some", row(0), 0)
     tracker.note("some", "text")
     assert "refused 1 records" in tracker.close(60)
     assert run_of(uri, "some").data.tags["mlflow.note.content"] == "text"
+    assert steps(uri, "some") == [0]
+
+
+@pytest.mark.slow
+def test_of_a_run_that_a_hung_server_made_twice_one_is_kept(store, tmp_path):
+    uri, _ = store
+    tracker = Tracker(uri, tmp_path / "journal")
+    tracker.begin("double", "double", {})
+    tracker.log("double", row(0), 0)
+    assert tracker.close(60) is None
+    first = run_of(uri, "double")
+    client(uri).create_run(first.info.experiment_id, tags={"coconut.key": "double"})
+    sender = _Store(uri, None)
+    sender._connect()
+    kept = sender._run("double")
+    sender._drop_doubles("double")
+    assert run_of(uri, "double").info.run_id == kept
 
 
 def test_a_line_cut_by_a_crash_is_dropped_and_the_journal_goes_on(tmp_path):
@@ -153,12 +171,22 @@ def test_an_unknown_kind_of_store_is_refused(tmp_path):
 
 
 def test_rows_travel_together_and_nothing_else_does():
-    rows = [{"op": "row", "row": dict.fromkeys(map(str, range(15)), 1.0)} for _ in range(100)]
+    rows = [{"op": "row", "row": {}} for _ in range(100)]
     begin = {"op": "begin"}
-    assert _batch([begin, *rows], 0) == [begin]
-    assert len(_batch([begin, *rows], 1)) == 60
-    assert len(_batch([*rows[:3], begin, *rows], 0)) == 3
-    assert _batch(rows, 100) == []
+    assert _batch([begin, *rows]) == [begin]
+    assert _batch(rows) == rows
+    assert len(_batch([*rows[:3], begin, *rows])) == 3
+    assert _batch([]) == []
+
+
+def test_a_call_takes_what_a_server_takes_and_of_what_only_grows_the_last_value():
+    row = {**{f"loss/{number}": 1.0 for number in range(15)}, "cost/seconds": 2.0}
+    calls = list(_calls([{"row": row, "time": 0, "step": step} for step in range(100)]))
+    assert [len(call) for call in calls] == [900, 601]
+    assert [metric.step for call in calls for metric in call if metric.key == "loss/3"] == list(range(100))
+    assert [(metric.key, metric.step) for call in calls for metric in call if "cost" in metric.key] == [
+        ("cost/seconds", 99)
+    ]
 
 
 @pytest.mark.parametrize(("status", "hopeless"), [(400, True), (404, False), (429, False), (500, False), (503, False)])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from types import SimpleNamespace
 
 import torch
@@ -110,26 +107,16 @@ def job(**settings) -> Job:
 
 
 class Fitting:
-    """What a trial needs of a wired fit, over the toy problem; `config.limit` 2 is refused.
+    """What a trial needs of a wired fit, over the toy problem; `config.limit` 2 is refused."""
 
-    `pause` seconds slow each generation down; the process that finds no file `killed` at generation 4
-    makes it and dies.
-    """
-
-    def __init__(self, job, config=None, pause=0.0, killed=None):
+    def __init__(self, job, config=None):
         self.config = config or job.config
         if self.config.limit == 2:
             raise InputError("The toy has no data; give it some.")
         self.job, self.space, self.score, self.voices, self.synth = job, Objective().space, Score(), stock(2), Synth()
-        self.pause, self.killed = pause, killed
 
     def steps(self, state=None):
-        for step in fit(self.config, Objective(), Score(), Windows(), state):
-            time.sleep(self.pause)
-            if self.killed and step.generation == 4 and not self.killed.exists():
-                self.killed.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield step
+        yield from fit(self.config, Objective(), Score(), Windows(), state)
 
     def voicepack(self, genome):
         return self.voices["v_00"] + genome.float().mean()

@@ -53,10 +53,10 @@ class Ended:
 def how_it_ended(plan: Plan, trials: Sequence[Ended], cut: Cut) -> str:
     """How a sweep ended: complete, interrupted, budget, or a sentence about what is missing."""
     over = sum(trial.over for trial in trials)
-    if over >= plan.trials and over == len(trials):
+    if over >= plan.total and over == len(trials):
         return "complete"
     if cut.late:
         return "budget"
     if cut.asked:
         return "interrupted"
-    return f"The sweep ended after {over} of its {plan.trials} trials, and nobody stopped it."
+    return f"The sweep ended after {over} of its {plan.total} trials, and nobody stopped it."

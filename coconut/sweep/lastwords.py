@@ -24,8 +24,9 @@ def conclude(plan: Plan, summary: Summary, how: str, uri: str, unsent: str | Non
             console.print(f"{record['trial']} failed: {record['error']}", style="red")
     finished, asked = summary["trials_finished"], summary["trials_asked"]
     if finished < asked:
-        console.print(f"Only {finished} of the {asked} trials asked for finished.", style="yellow")
-    for line in _best(summary, plan.home):
+        others = f" This tries the others again: {again(plan)}" if how == "complete" else ""
+        console.print(f"Only {finished} of the {asked} trials asked for finished.{others}", style="yellow")
+    for line in (*summary["history"], *_best(summary, plan.home)):
         console.print(line)
     spent = summary["ledger"]
     cost = f"{spent['syntheses']:,.0f} syntheses, {spent['audio_seconds']:,.0f} s of audio, {spent['seconds']:,.0f} s"
@@ -54,7 +55,7 @@ def again(plan: Plan) -> str:
 
 
 def table(summary: Summary) -> Table:
-    """The leaderboard for a terminal."""
+    """The leaderboard for a terminal, without repeats, which no rank is given to."""
     shown = Table(
         title=f"{summary['name']}: {summary['trials_finished']} of {summary['trials_asked']} trials finished",
         title_justify="left",
@@ -64,7 +65,7 @@ def table(summary: Summary) -> Table:
     for name in ("#", "trial", "kind", "space", "sigma", "best", "±", "gain", "test", "±", "at", "stop"):
         text = name in ("trial", "kind", "space", "stop")
         shown.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for record in summary["leaderboard"]:
+    for record in [one for one in summary["leaderboard"] if not one["repeat_of"]]:
         trial = record["trial"].removeprefix("trial_") + (f" {record['preset']}" if record["preset"] else "")
         shown.add_row(
             cell(record["rank"], ".0f"), trial, record["kind"], record["space"], cell(record["sigma"], ".3g"),
@@ -87,24 +88,36 @@ def _best(summary: Summary, home: Path) -> Sequence[str]:
     if best is None or best["best_score"] is None:
         return []
     return [
-        _compared("Held-out score", near["name"], near["score"], best["trial"], best["best_score"]),
+        _compared("Held-out score", near, best, ("score", "error"), ("best_score", "best_error")),
         _test_line(summary, best),
+        *(_repeated(one) for one in summary["repeated"]),
         *summary["verdicts"],
         f"Best voice: {home / 'best' / 'voice.pt'}",
         f"Listen: {home / 'best' / 'voice_0.wav'} beside {home / 'best' / 'target_0.wav'}",
     ]
 
 
-def _compared(what: str, near: str, before: float, best: str, after: float) -> str:
-    gain = round(after - before, 6) + 0.0
-    return f"{what}: {before:.2f} nearest stock voice ({near}), {after:.2f} best voice ({best}), {gain:+.2f}."
+def _compared(
+    what: str, near: Mapping[str, Any], best: Mapping[str, Any], before: tuple[str, str], after: tuple[str, str]
+) -> str:
+    """A score of the nearest stock voice and one of the best voice with their errors, by their names in the summary."""
+    gain = round(best[after[0]] - near[before[0]], 6) + 0.0
+    one, two = (cell(of[score], ".2f", of[error]) for of, (score, error) in ((near, before), (best, after)))
+    return f"{what}: {one} nearest stock voice ({near['name']}), {two} best voice ({best['trial']}), {gain:+.2f}."
+
+
+def _repeated(one: Mapping[str, Any]) -> str:
+    """What the repeats of a trial came to."""
+    gains, mean = one["gains"], cell(one["gain"], "+.2f", one["gain_error"])
+    said = f"{one['trial']} again, with {len(gains)} other seeds: gain {mean} ({', '.join(f'{g:+.2f}' for g in gains)})"
+    return f"{said}, test score {cell(one['test_score'], '.2f', one['test_error'])}."
 
 
 def _test_line(summary: Summary, best: Mapping[str, Any]) -> str:
     near = summary["nearest"]
     if best["test_score"] is not None and near["test_score"] is not None:
         what = f"Test score, on {summary['tested']} sentences that chose nothing"
-        return _compared(what, near["name"], near["test_score"], best["trial"], best["test_score"])
+        return _compared(what, near, best, ("test_score", "test_error"), ("test_score", "test_error"))
     if not summary["tested"]:
         return "There was no test: all recordings were needed to fit and to choose the voice."
     return "The test is not heard yet; it is when the sweep ends."

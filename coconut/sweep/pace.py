@@ -23,10 +23,13 @@ def grace(budget: int) -> int:
     return max(1, round(budget * GRACE))
 
 
-def rungs(budget: int | None) -> list[int]:
-    """The syntheses at which ASHA compares trials, from the first rung on; none without a budget."""
+def rungs(budget: int | None, first: int | None = None) -> list[int]:
+    """The syntheses at which ASHA compares trials, from the first rung on; none without a budget.
+
+    `first`: the budget that the sweep began with, where it has a larger one now. The rungs stay, and go on above.
+    """
     found: list[int] = []
-    rung = grace(budget) if budget else 0
+    rung = grace(first or budget) if budget else 0
     while budget and rung <= budget:
         found.append(rung)
         rung *= REDUCTION
@@ -34,10 +37,12 @@ def rungs(budget: int | None) -> list[int]:
 
 
 class Pace:
-    """The pace of one trial's reports under a `budget` of syntheses; `clock` in seconds."""
+    """The pace of one trial's reports under a `budget` of syntheses (see `rungs`); `clock` in seconds."""
 
-    def __init__(self, budget: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rungs, self._clock = rungs(budget), clock
+    def __init__(
+        self, budget: int | None, clock: Callable[[], float] = time.monotonic, first: int | None = None
+    ) -> None:
+        self._rungs, self._clock = rungs(budget, first), clock
         self._passed = -1  # rungs behind the report before; -1: there was none
         self._reported = clock()
 

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 METRIC = "best_score"  # best so far: monotone, so that the last report of a trial is its best
 GPU_SHARE = 0.25  # of a GPU, for a trial that nobody gave a share
 FILE = "sweep.json"
+DRAW = "draw"  # of a suggestion: the seed of a repeat
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A trial that is another one again (repeat.py): which `number` it gets, the number it is a repeat `of`, the `seed`
+    of its fit and of its held-out sentences, and its settings.
+    """
+
+    number: int
+    of: int
+    seed: int
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,8 @@ class Plan:
     """All that a sweep is, apart from its job.
 
     storage: a folder or a URI (s3://...); settings: what holds for all trials, over the job's own;
-    cpus, gpus: of a trial; space: the function that says what is searched (space.py).
+    trials: that are searched, without `repeats`; cpus, gpus: of a trial; space: the function that says what is
+    searched (space.py); first_budget: that of the sweep as it began, where it has a larger one now (extend.py).
     """
 
     name: str
@@ -39,6 +53,13 @@ class Plan:
     gpus: float = 0.0
     scheduler: str = "asha"
     seed: int = 0
+    repeats: tuple[Repeat, ...] = ()
+    first_budget: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Trials in all, repeats included."""
+        return self.trials + len(self.repeats)
 
     @property
     def folder(self) -> str:
@@ -61,12 +82,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ticket:
-    """Which trial: `key` is unique over all lives of a sweep, `number` counts from 0."""
+    """Which trial: `key` is unique over all lives of a sweep, `number` counts from 0. `preset` is a word about where
+    its settings come from, "" where the search chose them; `draw` the seed of the job of a repeat, None for others.
+    """
 
     key: str
     number: int
     preset: str
     settings: dict[str, Any]
+    draw: int | None = None
 
     @property
     def name(self) -> str:
@@ -108,7 +132,9 @@ class Record:
 
     id: of the sweep's run in MLflow; tracking_uri: without a password; fixed: the searchable settings that were
     typed; tests: test scores by trial name, and of "nearest"; left_out: the same with each utterance in turn left
-    out; endings: how each trial ended, once all have; told: what its end was told from (unchanged.py).
+    out; endings: how each trial ended, once all have; told: what its end was told from (unchanged.py); history: what
+    was asked of the sweep since it began, a sentence each; top, seeds: how many of the best trials are to be repeated,
+    and how often; draws: the nearest stock voice by the seed of a repeat; earlier: trials of other sweeps (warm.py).
     """
 
     plan: Plan
@@ -120,11 +146,16 @@ class Record:
     endings: list[Row] = field(default_factory=list)
     left_out: dict[str, list[float]] = field(default_factory=dict)
     told: str = ""
+    history: list[str] = field(default_factory=list)
+    top: int = 0
+    seeds: int = 0
+    draws: dict[str, Row] = field(default_factory=dict)
+    earlier: list[Row] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to run: all trials came to an end of their own, and none failed."""
-        return len(self.endings) >= self.plan.trials and all(end["status"] == "finished" for end in self.endings)
+        return len(self.endings) >= self.plan.total and all(end["status"] == "finished" for end in self.endings)
 
     def save(self) -> Path:
         return write_text(self.plan.home / FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
@@ -134,7 +165,9 @@ class Record:
         """Raises InputError where no sweep was begun."""
         try:
             values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            return cls(**values | {"plan": Plan(**values["plan"])})
+            plan = values["plan"]
+            repeats = tuple(Repeat(**one) for one in plan.get("repeats", ()))
+            return cls(**values | {"plan": Plan(**plan | {"repeats": repeats})})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} holds no sweep to resume; check --name and --storage.") from error
 

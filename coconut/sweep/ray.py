@@ -5,7 +5,7 @@ searcher sees, and an overcooked fit ends below its peak. A fit that is over sto
 leaves its artifacts before it says so. A trial that is stopped from outside leaves them when its
 process is told to go; where that was not in time, they are made afterwards from its checkpoint.
 
-What a trial needs is imported where it runs: Ray starts while the driver still imports the rest of the package.
+What a trial needs is imported where it runs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 os.environ.update(
@@ -36,15 +38,16 @@ from ray import tune
 from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from coconut.config import FitConfig, InputError
+from coconut.config import InputError
+from coconut.importing import importing
 from coconut.quiet import quiet
-from coconut.sweep import pace, snapshots, storage
+from coconut.sweep import extend, pace, snapshots, storage
 from coconut.sweep.ended import ERROR, UNWRITTEN, Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
-from coconut.sweep.plan import METRIC, Monitor, Outcome, Plan, Row, Ticket
+from coconut.sweep.plan import DRAW, METRIC, Monitor, Outcome, Plan, Row, Ticket
 
 if TYPE_CHECKING:  # heavy, and a worker needs no Optuna
     from coconut.sweep.search import Search
@@ -52,10 +55,10 @@ if TYPE_CHECKING:  # heavy, and a worker needs no Optuna
 
 STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
 SETTINGS: dict[str, Any] = {"worker_niceness": 0}  # else trials get only what all other programs leave
-PRELOADED = {"preload_python_modules": ["coconut.sweep.worker", "coconut.sweep.ray"]}  # what a trial's process imports
+PRELOADED = {"preload_python_modules": ["coconut.sweep.preload"]}  # what a trial's process imports
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
-KEPT = 3  # checkpoints of a trial: a snapshot may name one that is not the newest
-OURS = ("number", "preset")  # of a suggestion, beside its settings
+CHECKPOINTS = tune.CheckpointConfig(num_to_keep=3, checkpoint_at_end=False)  # a snapshot may not name the newest
+OURS = ("number", "preset", DRAW)  # of a suggestion, beside its settings
 log = logging.getLogger(__name__)
 DEFAULT_ENV_VARS.clear()  # one of PyTorch Lightning's, for which trials could not take processes that Ray has ready
 
@@ -183,7 +186,8 @@ class Trainable(tune.Trainable):
     """Tune's view of a Worker. A trial that is refused ends at once, and so does one that fails of itself."""
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None, wire: Wire | None = None) -> None:
-        from coconut.sweep.worker import Worker, pin
+        with importing():
+            from coconut.sweep.worker import Worker, pin
 
         assert plan is not None
         assert wire is not None
@@ -253,7 +257,23 @@ class TuneSearch(Searcher):
         Path(checkpoint_path).write_bytes(self.search.dump())
 
     def restore(self, checkpoint_path: str) -> None:
-        self.search.restore(Path(checkpoint_path).read_bytes())
+        """It was, before Tune began: the scheduler must know what it has seen."""
+
+
+class Suggestions(SearchGenerator):
+    """Tune's view of a sweep that goes on: with as many trials, and as many at once, as the plan has now.
+
+    A snapshot remembers how many there were to be. `opened`: keys of the trials that have something left to do.
+    """
+
+    def __init__(self, search: Search, plan: Plan, opened: Sequence[str]) -> None:
+        self.plan, self.opened = plan, opened
+        super().__init__(ConcurrencyLimiter(TuneSearch(search), plan.concurrent))
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state | {"total_samples": self.plan.total, "finished": False})
+        limits = {"max_concurrent": self.plan.concurrent, "live_trials": set(self.opened)}
+        self.searcher.set_state(limits | {"num_unfinished_live_trials": len(self.opened)})
 
 
 class _Watch:
@@ -301,6 +321,7 @@ class Bridge(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         if trial.trial_id not in _watch.begun:  # what failed in an earlier life does not count in this one
             trial.max_failures = trial.run_metadata.num_failures + RETRIES
+            trial.run_metadata.last_result.pop("failing", None)
         _watch.begun.add(trial.trial_id)
         _watch.tell("began", _ticket(trial))
 
@@ -325,22 +346,43 @@ class Asha(AsyncHyperBandScheduler):
     """ASHA (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020) over syntheses, with a floor.
 
     The first trials at a rung go on however bad they are, for there is nothing to compare them with. One that is
-    still below `floor` after its grace is stopped all the same.
+    still below `floor` after its grace is stopped all the same. `first`: the budget that the sweep began with; `seen`:
+    by trial, the best scores at syntheses of an earlier life. Repeats are of other sentences, and run to their end.
     """
 
-    def __init__(self, budget: int, floor: float) -> None:
-        self.grace, self.floor = pace.grace(budget), floor
+    def __init__(
+        self, budget: int, floor: float, first: int | None = None, seen: Mapping[str, Mapping[int, float]] | None = None
+    ) -> None:
+        self.grace, self.floor, self.seen = pace.grace(first or budget), floor, seen or {}
         super().__init__("syntheses", max_t=budget + 1, grace_period=self.grace, reduction_factor=pace.REDUCTION)
 
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        known: bool = super().set_search_properties(metric, mode, **spec)
+        controller: Any = None  # none is asked
+        for key, scores in self.seen.items():
+            trial: Any = SimpleNamespace(trial_id=key)
+            self.on_trial_add(controller, trial)
+            for spent in sorted(scores):
+                super().on_trial_result(controller, trial, {"syntheses": spent, METRIC: scores[spent]})
+        self.seen = {}
+        return known
+
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: Row) -> str:
+        if DRAW in trial.config:
+            return TrialScheduler.CONTINUE
         action: str = super().on_trial_result(tune_controller, trial, result)
         low = METRIC in result and result["syntheses"] >= self.grace and result[METRIC] < self.floor
         return TrialScheduler.STOP if low else action
 
+    def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: Row) -> None:
+        if DRAW not in trial.config:
+            super().on_trial_complete(tune_controller, trial, result)
 
-def scheduler(plan: Plan, base: FitConfig, floor: float) -> TrialScheduler | None:
+
+def scheduler(plan: Plan, search: Search, floor: float) -> TrialScheduler | None:
     """What stops trials that fall behind; or None: every trial runs until its own fit is over."""
-    return None if plan.scheduler == "none" or base.budget is None else Asha(base.budget, floor)
+    budget = search.base.budget
+    return None if plan.scheduler == "none" or budget is None else Asha(budget, floor, plan.first_budget, search.seen())
 
 
 def run(
@@ -363,11 +405,11 @@ def run(
     """
     trainable = tune.with_parameters(Trainable, plan=plan, wire=wire)
     trainable = tune.with_resources(trainable, {"cpu": plan.cpus, "gpu": plan.gpus})
-    tuner = (_restored(plan, trainable) if again else None) or _fresh(plan, trainable, search, floor)
+    go = (_restored(plan, trainable, search, floor) if again else None) or _fresh(plan, trainable, search, floor)
     broken = ""
     with interruptible(budget) as cut, _watching([*watchers, snapshots.Keeper(plan)], cut) as watch:
         try:
-            tuner.fit()
+            go()
         except KeyboardInterrupt:  # before Tune listens, or a second one
             if watch.begun:
                 raise
@@ -382,28 +424,38 @@ def run(
     return [_outcome(plan, trial) for trial in trials], how
 
 
-def _restored(plan: Plan, trainable: Any) -> tune.Tuner | None:
-    """The sweep as its last whole snapshot has it; None when it was ended before it made one."""
+def _restored(plan: Plan, trainable: Any, search: Search, floor: float) -> Callable[[], Any] | None:
+    """What goes on with the sweep as its last whole snapshot has it, and as the plan is now; None when it was ended
+    before it made one.
+    """
     snapshots.mend(plan)
-    if not tune.Tuner.can_restore(plan.folder) or not storage.snapshots(plan):
+    searcher = storage.newest(plan, extend.SEARCHER)
+    if not tune.Tuner.can_restore(plan.folder) or not storage.snapshots(plan) or not searcher:
         return None
-    return tune.Tuner.restore(plan.folder, trainable, resume_errored=True)
+    opened = extend.reopen(plan, search.base.budget)
+    search.restore(searcher.read())
+    search.reopen(opened.keys)
+    return partial(
+        tune.run, trainable, name=plan.name, storage_path=plan.storage, metric=METRIC, mode="max",
+        search_alg=Suggestions(search, plan, opened.keys), scheduler=scheduler(plan, search, floor), reuse_actors=True,
+        resume="AUTO+ERRORED", raise_on_failed_trial=False, trial_dirname_creator=_dirname, callbacks=[Bridge()],
+        max_failures=RETRIES, checkpoint_config=CHECKPOINTS, verbose=0,
+    )  # fmt: skip
 
 
-def _fresh(plan: Plan, trainable: Any, search: Search, floor: float) -> tune.Tuner:
+def _fresh(plan: Plan, trainable: Any, search: Search, floor: float) -> Callable[[], Any]:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            metric=METRIC, mode="max", search_alg=TuneSearch(search), scheduler=scheduler(plan, search.base, floor),
-            num_samples=plan.trials, max_concurrent_trials=plan.concurrent, reuse_actors=True,
+            metric=METRIC, mode="max", search_alg=TuneSearch(search), scheduler=scheduler(plan, search, floor),
+            num_samples=plan.total, max_concurrent_trials=plan.concurrent, reuse_actors=True,
             trial_dirname_creator=_dirname,
         ),
         run_config=tune.RunConfig(
             name=plan.name, storage_path=plan.storage, verbose=0, callbacks=[Bridge()],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES), checkpoint_config=CHECKPOINTS,
         ),
-    )  # fmt: skip
+    ).fit  # fmt: skip
 
 
 def _finish_all(plan: Plan, trials: Sequence[RayTrial], wire: Wire) -> None:
@@ -463,7 +515,7 @@ def _ticket(trial: RayTrial) -> Ticket:
 
 def _ticket_for(key: str, suggestion: dict[str, Any]) -> Ticket:
     settings = {name: value for name, value in suggestion.items() if name not in OURS}
-    return Ticket(key, suggestion["number"], suggestion["preset"], settings)
+    return Ticket(key, suggestion["number"], suggestion["preset"], settings, suggestion.get(DRAW))
 
 
 def _dirname(trial: RayTrial) -> str:

@@ -16,23 +16,27 @@ from torch import Tensor
 from coconut import build, resources, voicepack
 from coconut import job as jobs
 from coconut.config import FitConfig, flatten, from_dict
-from coconut.job import Job
+from coconut.job import Job, Nearest
 from coconut.sweep import board as boards
-from coconut.sweep import page, ray, storage, unchanged
+from coconut.sweep import page, ray, repeat, storage, unchanged, warm
+from coconut.sweep.aside import aside
 from coconut.sweep.board import Board, Entry
 from coconut.sweep.lastwords import again, code, conclude, console
-from coconut.sweep.plan import Outcome, Plan, Record, Ticket
+from coconut.sweep.plan import Outcome, Plan, Record, Ticket, trial_name
 from coconut.sweep.ray import Session
 from coconut.sweep.room import Room
 from coconut.sweep.runs import Runs, artifacts_in
 from coconut.sweep.screen import Screen
 from coconut.sweep.search import Search
 from coconut.sweep.tracking import Tracker
+from coconut.sweep.witness import witnessed
 from coconut.sweep.worker import rows
 
 HEARD = 5  # of a ranking's first voices the test is heard: the winner and the runners-up
 NEAREST = "nearest"
+STUDY = "study.db"
 HASTE = 5.0  # seconds that MLflow gets after a second Ctrl-C
+LIBRARIES = "libraries.log"  # what Ray and others had to say, if anything
 log = logging.getLogger(__name__)
 
 
@@ -77,38 +81,91 @@ def describe(plan: Plan, config: FitConfig, fixed: Mapping[str, object], uri: st
 
 
 def carry_out(record: Record, job: Job, uri: str, session: Session, resumed: bool, budget: float | None) -> int:
-    """Run or go on with a sweep; report whatever came of it. The exit code."""
+    """Run or go on with a sweep, and repeat the best of it where that was asked; report whatever came of it.
+
+    `budget` in seconds. The exit code. Whatever ends the sweep, the last words say how to go on with it.
+    """
+    return _with_last_words(record.plan, partial(_carry_out, record, job, uri, session, resumed, budget))
+
+
+def _with_last_words(plan: Plan, task: Callable[[], int]) -> int:
+    """The exit code of a task of a sweep, after which it can be gone on with, whatever ended it."""
+    with witnessed(f"The process of the sweep died. Go on with: {again(plan)}"), aside(plan.home / LIBRARIES, console):
+        try:
+            return task()
+        except KeyboardInterrupt:
+            console.print(f"Interrupted. Go on with: {again(plan)}", style="yellow")
+            return 130
+
+
+def _carry_out(record: Record, job: Job, uri: str, session: Session, resumed: bool, budget: float | None) -> int:
     assert job.nearest is not None
-    plan, began = record.plan, time.monotonic()
-    tracker = _tracker(record, uri)
-    search = Search(plan.space, plan.configure(job), record.fixed, plan.seed, min(10, max(4, plan.trials // 4)))
-    runs = Runs(plan, job, tracker, record.id, record.fixed)
-    _join(session, plan)
-    console.print(f"Whatever ends this sweep early: {again(plan)} goes on with it.", style="dim")
+    began, search = time.monotonic(), None
+    runs = Runs(record.plan, job, _tracker(record, uri), record.id, record.fixed)
+    _join(session, record.plan)
+    console.print(f"Whatever ends this sweep early: {again(record.plan)} goes on with it.", style="dim")
     try:
-        with Screen(plan, job, console) as screen, Room(plan) as room:
-            outcomes, how = ray.run(
-                plan, search, wire=build.wire, floor=job.nearest.score, again=resumed, watchers=[screen, runs, room],
-                budget=budget,
-            )  # fmt: skip
-        how = room.explain(how)
+        outcomes, how = [_outcome(record.plan, end) for end in record.endings], "complete"
+        if not record.finished:
+            outcomes, how, search = _run(record, job, runs, resumed, budget)
+        if how == "complete" and _repeat(record, job, outcomes):
+            left = budget and max(1.0, budget - (time.monotonic() - began))
+            outcomes, how, search = _run(record, job, runs, True, left)
     except KeyboardInterrupt:
-        console.print(f"Interrupted. Go on with: {again(plan)}", style="yellow")
-        tracker.close(HASTE)
-        return 130
+        runs.tracker.close(HASTE)
+        raise
     record.seconds += time.monotonic() - began
     if how == "complete":
         record.endings = [ending(outcome) for outcome in outcomes]
-    return report(record, job, runs, outcomes, how, session)
+    return report(record, job, runs, outcomes, how, session, search)
+
+
+def _run(
+    record: Record, job: Job, runs: Runs, resumed: bool, budget: float | None
+) -> tuple[list[Outcome], str, Search]:
+    """The trials that are left: what became of all, how it ended, and what the search knows."""
+    assert job.nearest is not None
+    plan, base = record.plan, record.plan.configure(job)
+    startup = min(10, max(4, plan.trials // 4))
+    search = Search(plan.space, base, record.fixed, plan.seed, startup, repeats=plan.repeats)
+    said = warm.teach(search, warm.restored(record.earlier), base.budget)
+    if said and not resumed:
+        record.history = said
+        storage.save_record(record)
+        console.print(*said, sep="\n", markup=False)
+    with Screen(plan, job, console) as screen, Room(plan) as room:
+        outcomes, how = ray.run(
+            plan, search, wire=build.wire, floor=job.nearest.score, again=resumed, watchers=[screen, runs, room],
+            budget=budget,
+        )  # fmt: skip
+    return outcomes, room.explain(how), search
+
+
+def _repeat(record: Record, job: Job, outcomes: list[Outcome]) -> bool:
+    """Choose what is to be repeated, where that was asked; whether there is anything new to run."""
+    if not record.top:
+        return False
+    plan, board = record.plan, make_board(record, job, outcomes)
+    tickets = {outcome.ticket.name: outcome.ticket for outcome in outcomes}
+    ranked = [tickets[entry.trial] for entry in boards.ranked(board.entries) if entry.voice]
+    return repeat.prepare(record, job, ranked, lambda drawn: ray.remotely(plan, partial(_settle, plan, drawn)))
+
+
+def _settle(plan: Plan, drawn: list[Job]) -> list[Job]:
+    return [jobs.settle_start(job, True, plan.settings["device"]) for job in drawn]
 
 
 def tell_again(record: Record, job: Job, uri: str) -> int:
     """The end of a sweep that has nothing left to run, as it was; MLflow gets what it lacks. It needs no Ray."""
     runs = Runs(record.plan, job, _tracker(record, uri), record.id, record.fixed)
-    return report(record, job, runs, [_outcome(record.plan, end) for end in record.endings], "complete", None)
+    outcomes = [_outcome(record.plan, end) for end in record.endings]
+    return _with_last_words(record.plan, partial(report, record, job, runs, outcomes, "complete"))
 
 
-def report(record: Record, job: Job, runs: Runs, outcomes: list[Outcome], how: str, session: Session | None) -> int:
+def report(
+    record: Record, job: Job, runs: Runs, outcomes: list[Outcome], how: str, session: Session | None = None,
+    search: Search | None = None,
+) -> int:  # fmt: skip
     """What comes after the trials, each step on its own: where one fails it says so, and the next ones go on."""
     plan, folder, tracker = record.plan, record.plan.home, runs.tracker
     well = True
@@ -120,6 +177,7 @@ def report(record: Record, job: Job, runs: Runs, outcomes: list[Outcome], how: s
     board = make_board(record, job, outcomes)
     for problem, step in (
         ("sweep.json could not be written", partial(storage.save_record, record)),
+        ("study.db could not be written", partial(keep_study, search, plan)),
         ("The best voice could not be kept", partial(keep_best, board, folder)),
         ("MLflow could not be told", partial(runs.conclude, board, outcomes, how)),
         ("The page could not be written", partial(page.write, board, folder)),
@@ -174,17 +232,27 @@ def make_board(record: Record, job: Job, outcomes: list[Outcome]) -> Board:
     for o in outcomes:
         config, score = plan.configure(job, o.ticket.settings), tests.get(o.ticket.name)
         found = (o.ticket.name, o.ticket.preset, config, o.folder, o.status, o.stop, o.rows, o.error)
-        entries.append(Entry(*found, score, record.left_out.get(o.ticket.name, [])))
-    ranked, left_out, texts = boards.ranked(entries), record.left_out.get(NEAREST, []), [u.text for u in job.heldout]
-    test = (tests.get(NEAREST), len(job.test), left_out)
-    return Board(plan.name, ranked, job.nearest, plan.trials, record.seconds, *test, texts)
+        entries.append(Entry(*found, score, record.left_out.get(o.ticket.name, []), *_draw(record, o.ticket)))
+    repeats, asked = [entry for entry in entries if entry.of], len(plan.repeats)
+    ranked = boards.ranked([entry for entry in entries if not entry.of], repeats, asked)
+    return Board(
+        plan.name, ranked, job.nearest, plan.total, record.seconds, tests.get(NEAREST), len(job.test),
+        record.left_out.get(NEAREST, []), [utterance.text for utterance in job.heldout], repeats, asked, record.history,
+    )  # fmt: skip
+
+
+def _draw(record: Record, ticket: Ticket) -> tuple[Nearest | None, str, int | None]:
+    """Of a repeat: the nearest stock voice on its held-out sentences, the trial that it repeats, and its seed."""
+    of = next((repeat.of for repeat in record.plan.repeats if repeat.number == ticket.number), None)
+    return (None, "", None) if of is None else (Nearest(**record.draws[str(ticket.draw)]), trial_name(of), ticket.draw)
 
 
 def hear_test(record: Record, job: Job, board: Board) -> None:
-    """The test, once: the nearest stock voice, the winner and the runners-up, where the trials ran."""
+    """The test, once: the nearest stock voice, the winner, the runners-up and the repeats, where the trials ran."""
     if not job.test:
         return
     plan, first = record.plan, [entry for entry in board.entries if entry.voice][:HEARD]
+    first += [entry for entry in board.repeats if entry.voice]
     packs = {entry.trial: voicepack.load(entry.voice) for entry in first if entry.voice}
     missing = {name: pack for name, pack in packs.items() if name not in record.tests}
     if missing or NEAREST not in record.tests:
@@ -201,6 +269,12 @@ def _hear(job: Job, packs: Mapping[str, Tensor], config: FitConfig) -> dict[str,
     return {
         n: (metrics.score, build.hear_left_out(job, pack, config)) for n, (metrics, pack) in heard.items() if metrics
     }
+
+
+def keep_study(search: Search | None, plan: Plan) -> None:
+    """study.db, for optuna-dashboard; what it was where no trial has run since."""
+    if search is not None:
+        search.export(plan.home / STUDY, plan.name)
 
 
 def keep_best(board: Board, folder: Path) -> None:

@@ -18,12 +18,13 @@ from coconut.sweep.plan import Outcome, Plan, Row, Ticket
 from coconut.sweep.tracking import Tracker
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "unfinished": "KILLED"}
-PAGES = ["leaderboard.json", "leaderboard.csv", "report.html"]
+PAGES = ["leaderboard.json", "leaderboard.csv", "report.html", "study.db"]
 ARTIFACTS = ("*.pt", "*.wav", "*.png", "*.json", "*.jsonl")  # of a trial
 GROUPS = {  # names of a row as MLflow shows them, by group and then by name
     "loss": "loss/total", "sigma": "search/sigma", "generation": "search/generation",
     "best_generation": "search/best_generation", "audio_seconds": "cost/audio_seconds", "seconds": "cost/seconds",
 }  # fmt: skip
+UNTOLD = ("settings", "repeats", "first_budget")  # of a plan: what is told of all trials, or has changed since
 LEFT_OUT = ("syntheses", "bad_candidates")  # the step itself; what steps.jsonl tells
 ERROR_STEP, TEST_STEP = 1, 2  # after a trial's last row: the error of its best score, then what the test says
 PAUSE = 1.0  # seconds between looks for the artifacts of trials that were stopped
@@ -40,7 +41,7 @@ class Runs:
         self.plan, self.job, self.tracker, self.sweep, self.fixed = plan, job, tracker, sweep, fixed
         self.ending: dict[str, Ticket] = {}  # by key; over, but for their artifacts
         self.looked = 0.0
-        shared = {f"sweep.{name}": value for name, value in vars(plan).items() if name != "settings"}
+        shared = {f"sweep.{name}": value for name, value in vars(plan).items() if name not in UNTOLD}
         shared |= flatten(plan.configure(job)) | {"job": job.hash}
         tracker.begin(sweep, plan.name, shared, {"coconut.sweep": plan.name})
 
@@ -90,7 +91,7 @@ class Runs:
 
     def conclude(self, board: Board, outcomes: Sequence[Outcome], how: str) -> None:
         """What MLflow gets once the trials are over: states and artifacts that it lacks, the scores at the parent."""
-        heard = {entry.trial: entry for entry in board.entries}
+        heard = {entry.trial: entry for entry in board.all}
         for outcome in outcomes:
             self._trial(outcome, heard[outcome.ticket.name])
         for lost in self.tracker.children(self.sweep) - {self.key(outcome.ticket) for outcome in outcomes}:
@@ -138,6 +139,9 @@ class Runs:
         if board.best.test_score is not None and board.nearest_test is not None:
             rows[-1] |= {"test_score": board.best.test_score, "nearest_test_score": board.nearest_test}
         rows[-1] |= known(errors(board, board.best))
+        if board.repeated:
+            first = board.repeated[0]
+            rows[-1] |= known({"repeated_gain": first.mean, "repeated_gain_error": first.error})
         rows[-1] |= {f"cost/{name}": value for name, value in board.ledger().items()}
         for step, row in enumerate(rows, 1):
             if how == "complete" or step == len(rows):

@@ -40,7 +40,7 @@ class Screen:
         self.began_at = time.monotonic()
         self.gone = 0.0  # shares of trials that went by in this process
         self.drawn = -math.inf
-        live = Live(console=console, refresh_per_second=PER_SECOND, transient=True)
+        live = Live(console=console, refresh_per_second=PER_SECOND, transient=True, redirect_stdout=False)
         self.live = live if console.is_terminal else None
 
     def __enter__(self) -> Screen:
@@ -87,7 +87,7 @@ class Screen:
         running = [seen for seen in self.seen.values() if seen.state == "running"]
         best = max((seen.row.get("best_score", 0.0) for seen in self.seen.values()), default=0.0)
         title = (
-            f"{self.plan.name}: {len(done)} of {self.plan.trials} trials done, best {best:.2f}, {self._eta(len(done))}"
+            f"{self.plan.name}: {len(done)} of {self.plan.total} trials done, best {best:.2f}, {self._eta(len(done))}"
         )
         table = Table(title=title, title_justify="left", box=None)
         for column in ("trial", "settings", "syntheses", "score", "best", "at generation"):
@@ -104,7 +104,7 @@ class Screen:
         if not self.gone:
             return "starting"
         running = sum(progress(s.row, self.base) for s in self.seen.values() if s.row and s.state == "running")
-        ahead = max(0.0, self.plan.trials - done - running)
+        ahead = max(0.0, self.plan.total - done - running)
         return f"{seconds:.0f} s gone, at most {ahead * seconds / self.gone:.0f} s to go"
 
 

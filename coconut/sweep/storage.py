@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import fs
 
 from coconut.config import InputError
-from coconut.files import write_text
+from coconut.files import replacing, write_text
 from coconut.sweep.plan import FILE, Plan, Record
 
 if TYPE_CHECKING:
@@ -23,14 +25,24 @@ JOB = "job"
 DONE = "trial.json"  # written last: the artifacts of a folder that has it are complete
 
 
-def save_job(plan: Plan, job: Job) -> None:
-    """Lay the job down where every node finds it. Raises InputError where the storage cannot be written."""
+def save_job(plan: Plan, job: Job, draw: int | None = None) -> None:
+    """Lay the job down, that of the repeats of seed `draw` or the sweep's own, where every node finds it.
+
+    Raises InputError where the storage cannot be written.
+    """
+    name = _job(draw)
     if not plan.remote:
         Path(plan.folder).mkdir(parents=True, exist_ok=True)
-        job.save(Path(plan.folder) / JOB)
+        if draw is not None:  # one that was made and never used, as the sweep was killed
+            shutil.rmtree(Path(plan.folder) / name, ignore_errors=True)
+        job.save(Path(plan.folder) / name)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        _upload(job.save(Path(temporary) / JOB), f"{plan.folder}/{JOB}")
+        _upload(job.save(Path(temporary) / name), f"{plan.folder}/{name}")
+
+
+def _job(draw: int | None) -> str:
+    return JOB if draw is None else f"{JOB}-{draw}"
 
 
 def save_record(record: Record) -> None:
@@ -53,9 +65,9 @@ def load_record(storage: str, home: Path) -> Record:
     return Record.load(home)
 
 
-def load_job(plan: Plan) -> Job:
-    """The sweep's job, read once per process."""
-    return _read(f"{plan.folder}/{JOB}", plan.remote)
+def load_job(plan: Plan, draw: int | None = None) -> Job:
+    """The sweep's job, or that of the repeats of seed `draw`, read once per process."""
+    return _read(f"{plan.folder}/{_job(draw)}", plan.remote)
 
 
 @lru_cache(2)
@@ -100,11 +112,47 @@ def complete(folder: Path, key: str) -> bool:
         return False
 
 
-def snapshots(plan: Plan) -> bool:
-    """Whether Tune has written down the state of any trial."""
+def reopen(plan: Plan, name: str) -> None:
+    """Take a trial's artifacts as those of an earlier time: it goes on, and will leave others."""
+    (plan.home / name / DONE).unlink(missing_ok=True)
+    if plan.remote:
+        remote, path = fs.FileSystem.from_uri(f"{plan.folder}/{name}/{DONE}")
+        if remote.get_file_info(path).type == fs.FileType.File:
+            remote.delete_file(path)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a sweep's folder, here or in a remote storage."""
+
+    filesystem: fs.FileSystem
+    path: str
+
+    def read(self) -> bytes:
+        with self.filesystem.open_input_stream(self.path) as file:
+            return bytes(file.read())
+
+    def write(self, content: bytes) -> None:
+        """Anew, whole or not at all."""
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(content)
+            return
+        with self.filesystem.open_output_stream(self.path) as file:
+            file.write(content)
+
+
+def newest(plan: Plan, prefix: str) -> Stored | None:
+    """The file of a sweep's folder whose name begins so and sorts last."""
     there, path = fs.FileSystem.from_uri(plan.folder) if plan.remote else (fs.LocalFileSystem(), plan.folder)
     found = there.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return any(info.base_name.startswith("experiment_state") for info in found)
+    names = [info.path for info in found if info.base_name.startswith(prefix)]
+    return Stored(there, max(names)) if names else None
+
+
+def snapshots(plan: Plan) -> bool:
+    """Whether Tune has written down the state of any trial."""
+    return newest(plan, "experiment_state") is not None
 
 
 def _finish(folder: Path, record: dict[str, Any]) -> None:

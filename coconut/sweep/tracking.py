@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ KEY, PARENT = "coconut.key", "mlflow.parentRunId"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 MARK = "score"  # a metric of every row
 METRICS = 900  # per call: a server takes 1000
+GATHER = 10.0  # seconds that rows wait for others: a call costs a store as much as ten rows
+NEWEST = ("cost/", "search/generation", "search/best_generation")  # metrics of which a call needs its last value alone
 PAUSE = 5.0  # seconds between tries while the store does not answer
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
@@ -55,10 +57,12 @@ class Tracker:
         self._steps: dict[str, int] = {}  # last step by key
         self._parents: dict[str, str] = {}
         self._events: deque[Event] = deque()  # not sent yet
+        self._urgent = 0  # of these, what does not wait for others
+        self._alone = 0  # of these, what goes one by one
         for number, event in enumerate(_read(self._path)):
             self._note(event)
             if number >= self._sent:
-                self._events.append(event)
+                self._queue(event)
         self._file = self._path.open("a", encoding="utf-8")
         self._news = threading.Condition()
         self._closing = False
@@ -154,9 +158,13 @@ class Tracker:
         self._note(event)
         with self._news:
             self._file.write(json.dumps(event) + "\n")
-            self._events.append(event)
+            self._queue(event)
             self._news.notify()
             rescued(self._file.flush)  # what a full disk does not take stays in the buffer, for the next flush
+
+    def _queue(self, event: Event) -> None:
+        self._events.append(event)
+        self._urgent += event["op"] != "row"
 
     def _note(self, event: Event) -> None:
         """What must be known of all events, sent ones too."""
@@ -173,32 +181,38 @@ class Tracker:
         """Send events in order; pause while the store does not answer; leave when told and done."""
         while True:
             with self._news:
-                while not self._events and not self._closing:
-                    self._news.wait()
-                batch = _batch(self._events, 0)
-                closing = self._closing
+                self._news.wait_for(lambda: self._events or self._closing)
+                self._news.wait_for(lambda: self._urgent or self._alone or self._closing, GATHER)
+                batch, closing = _batch(self._events)[: 1 if self._alone else None], self._closing
             if not batch:
                 return
             try:
                 self._store.send(batch)
+                self.problem = None
+                self._advance(len(batch))
             except Exception as error:
                 self.problem = _short(error)
                 if _hopeless(error):
-                    self.dropped += len(batch)
-                    self._advance(len(batch))
+                    self._refused(len(batch))
                     continue
                 if closing:
                     return
                 with self._news:
                     self._news.wait_for(lambda: self._closing, PAUSE)
-                continue
-            self.problem = None
-            self._advance(len(batch))
+
+    def _refused(self, count: int) -> None:
+        """Drop what the store refuses for good; of several records, those that it also refuses one by one."""
+        if count > 1:
+            self._alone = count
+            return
+        self.dropped += 1
+        self._advance(1)
 
     def _advance(self, count: int) -> None:
         with self._news:
             for _ in range(count):
-                self._events.popleft()
+                self._urgent -= self._events.popleft()["op"] != "row"
+        self._alone = max(0, self._alone - count)
         self._sent += count
         write_text(self._mark, str(self._sent))
 
@@ -266,16 +280,14 @@ class _Store:
             self.client.log_batch(run, params=[Param(name, value) for name, value in event["params"].items()])
 
     def _rows(self, batch: list[Event]) -> None:
-        from mlflow.entities import Metric
-
-        by_key: dict[str, list[Any]] = {}
+        by_key: dict[str, list[Event]] = {}
         for event in batch:
-            run, step = self._run(event["key"]), event["step"]
-            if step > self.known.get(event["key"], -1):
-                numbers = [Metric(name, value, event["time"], step) for name, value in event["row"].items()]
-                by_key.setdefault(run, []).extend(numbers)
-        for run, metrics in by_key.items():
-            self.client.log_batch(run, metrics=metrics)
+            self._run(event["key"])
+            if event["step"] > self.known.get(event["key"], -1):
+                by_key.setdefault(event["key"], []).append(event)
+        for key, events in by_key.items():
+            for metrics in _calls(events):
+                self.client.log_batch(self._run(key), metrics=metrics)
 
     def _files(self, event: Event) -> None:
         for path in event["paths"]:
@@ -289,6 +301,14 @@ class _Store:
     def _end(self, event: Event) -> None:
         self._tags(event)
         self.client.set_terminated(self._run(event["key"]), event["status"], event["time"])
+        if self.uri.startswith("http"):
+            self._drop_doubles(event["key"])
+
+    def _drop_doubles(self, key: str) -> None:
+        """Delete what a server made twice of a run: one that hung takes up late what was asked again meanwhile."""
+        for run in self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'"):
+            if run.info.run_id != self._run(key):
+                self.client.delete_run(run.info.run_id)
 
 
 def bare(uri: str) -> str:
@@ -296,18 +316,28 @@ def bare(uri: str) -> str:
     return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1@", uri)
 
 
-def _batch(events: Iterable[Event], start: int) -> list[Event]:
-    """The next event, or all the rows that come next and fit into one call."""
-    batch: list[Event] = []
-    size = 0
-    for event in islice(events, start, None):
-        if batch and (event["op"] != "row" or batch[0]["op"] != "row"):
-            break
-        size += len(event.get("row", ()))
-        if batch and size > METRICS:
-            break
-        batch.append(event)
-    return batch
+def _batch(events: Iterable[Event]) -> list[Event]:
+    """The next event, or all the rows that come next."""
+    first = next(iter(events), None)
+    if first is None or first["op"] != "row":
+        return [first] if first else []
+    return list(takewhile(lambda event: event["op"] == "row", events))
+
+
+def _calls(events: list[Event]) -> Iterator[list[Any]]:
+    """The metrics of one run's rows, as many at a time as a call takes; of NEWEST those of the last row alone."""
+    from mlflow.entities import Metric
+
+    found: list[Any] = []
+    for event in events:
+        row = event["row"].items()
+        if event is not events[-1]:
+            row = [(name, value) for name, value in row if not name.startswith(NEWEST)]
+        if len(found) + len(row) > METRICS:
+            yield found
+            found = []
+        found += [Metric(name, value, event["time"], event["step"]) for name, value in row]
+    yield found
 
 
 def _read(path: Path) -> Iterator[Event]:

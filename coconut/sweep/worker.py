@@ -22,21 +22,23 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One trial of the sweep's job, told to the driver by reports."""
+    """One trial of the sweep's job, or of the job of a repeat, told to the driver by reports."""
 
     def __init__(self, plan: Plan, ticket: Ticket, wire: Wire) -> None:
         self.plan, self.ticket, self.written = plan, ticket, False
         self.failure: Exception | None = None
-        job = storage.load_job(plan)
-        self.trial = Trial(job, {**plan.settings, **ticket.settings}, wire)
-        self.pace = Pace(plan.configure(job).budget)
+        job = storage.load_job(plan, ticket.draw)
+        settings = {**plan.settings, **ticket.settings}
+        self.trial = Trial(job, settings, wire)
+        self.budget = settings.get("budget", job.config.budget)
+        self.pace = Pace(plan.configure(job).budget, first=plan.first_budget)
 
     def report(self) -> dict[str, Any]:
         """Run until a report is due: the `rows` scored since the one before, and at the last of them the metric, what
-        it cost, and why the fit stopped ("": it goes on).
+        it cost, the budget of the fit, and why it stopped ("": it goes on).
 
-        Beside the rows only `refused` where settings or data cannot be used, and only `failing`, with the error as
-        `failure`, where the fit raised one: it would again. A trial that is over has left its artifacts.
+        Where settings or data cannot be used it tells rows, budget and `refused` alone; where the fit raised an error,
+        rows and `failing`, with the error as `failure`: it would again. A trial that is over has left its artifacts.
         """
         rows: list[Row] = []
         try:
@@ -47,12 +49,12 @@ class Worker:
             if self.trial.ended:
                 self.write()
         except InputError as error:
-            return {"rows": rows, "refused": str(error), "done": True}
+            return {"rows": rows, "refused": str(error), "budget": self.budget, "done": True}
         except Exception as error:
             self.failure = error
             return {"rows": rows, "failing": _sentence(error)}
         self.pace.reported(rows[-1])
-        clock = {METRIC: rows[-1][METRIC], "syntheses": rows[-1]["syntheses"]}
+        clock = {METRIC: rows[-1][METRIC], "syntheses": rows[-1]["syntheses"], "budget": self.budget}
         end = {"stop": self.trial.stop, "done": self.trial.ended, "should_checkpoint": self.trial.due}
         return {**clock, "rows": rows, **end}
 
@@ -62,6 +64,7 @@ class Worker:
             return
         ticket, stop = self.ticket, self.trial.stop or ASHA
         record = {**ticket.settings, "number": ticket.number, "preset": ticket.preset, "key": ticket.key, "stop": stop}
+        record |= {} if ticket.draw is None else {"draw": ticket.draw}
         with storage.writing(self.plan, ticket.name, record) as folder:
             self.trial.write(folder, stop)
         self.written = True
