@@ -45,6 +45,15 @@ def double():
     return random_model(dtype=torch.float64)
 
 
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    """A folder of recordings that a test spoils, watched (tests/hostile.py)."""
+    from tests.hostile import watching
+
+    with watching(tmp_path, monkeypatch) as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def single():
     """The same in float32."""

@@ -4,16 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hostile import INCOMPLETE, OUTSIDE, TEXTS, check, check_refused, good, left, read, watching, wav
+from tests.hostile import INCOMPLETE, OUTSIDE, TEXTS, check, check_refused, good, left, read, wav
 
 pytestmark = pytest.mark.filterwarnings("ignore:spaCy")
 PLAIN = {"columns": "audio=audio,text=text"}
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch):
-    with watching(tmp_path, monkeypatch) as made:
-        yield made
 
 
 def rows(**columns):

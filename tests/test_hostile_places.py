@@ -24,16 +24,9 @@ from tests.hostile import (
     opened,
     read,
     resolved,
-    watching,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:spaCy")
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch):
-    with watching(tmp_path, monkeypatch) as made:
-        yield made
 
 
 def listening(case):

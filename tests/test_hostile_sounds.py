@@ -7,16 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.hostile import CODECS, MORE, check, encoded, film, good, left, watching, wav, wave, written
+from tests.hostile import CODECS, MORE, check, encoded, film, good, left, wav, wave, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:spaCy")
 UNUSABLE = "unusable audio"
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch):
-    with watching(tmp_path, monkeypatch) as made:
-        yield made
 
 
 def sound(content, name="x.wav"):

@@ -4,16 +4,10 @@ import json
 
 import pytest
 
-from tests.hostile import INCOMPLETE, MORE, TEXTS, UNREAD, check, check_refused, good, left, read, watching, wav
+from tests.hostile import INCOMPLETE, MORE, TEXTS, UNREAD, check, check_refused, good, left, read, wav
 
 pytestmark = pytest.mark.filterwarnings("ignore:spaCy")
 HEADER = "file_name,transcription"
-
-
-@pytest.fixture
-def case(tmp_path, monkeypatch):
-    with watching(tmp_path, monkeypatch) as made:
-        yield made
 
 
 def text(content, suffix=".txt"):

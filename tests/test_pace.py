@@ -69,6 +69,18 @@ def told(said):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in said]
 
 
+def test_a_trial_that_goes_on_first_tells_all_its_rows(settings, tmp_path, monkeypatch):
+    """The driver may be another one, whose MLflow knows none of them."""
+    monkeypatch.setattr(pace, "PERIOD", 0.0)
+    first, later = (worker.Worker(settings, Ticket("one", 0, "", {}), Fitting) for _ in range(2))
+    before = [first.report() for _ in range(5)]
+    first.trial.save(tmp_path)
+    later.trial.load(tmp_path)
+    after = [later.report() for _ in range(2)]
+    assert [len(one["rows"]) for one in (*before, *after)] == [1, 1, 1, 1, 1, 6, 1]
+    assert told(row for one in after for row in one["rows"]) == told(bare())[:7]
+
+
 def test_rows_in_between_travel_with_the_next_report_and_none_is_lost(settings, monkeypatch):
     monkeypatch.setattr(pace, "PERIOD", math.inf)
     said = reports(settings)

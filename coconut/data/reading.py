@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +12,13 @@ from torch import Tensor
 
 from coconut import audio, text, writing
 from coconut.config import FitConfig, InputError
-from coconut.data import plausible, sources, treated
+from coconut.data import notes, plausible, sources, treated
 from coconut.data.index import DataSource
-from coconut.data.item import UNREAD, Item, Source, printable
-from coconut.data.splits import Splits, split, spoken, written
+from coconut.data.item import Item, Source, printable
+from coconut.data.splits import split, spoken, written
 from coconut.data.utterance import Dataset, Utterance, fingerprint
 from coconut.waiting import bar
 
-EXAMPLES = 3  # skipped recordings named in a note
 SIGNS = 12  # signs named in a note
 MOST_SIGNS = 20 * text.LONGEST  # of a text that can have few enough phonemes
 LONG = ("too long", "text too long")  # reasons to cut a recording into pieces
@@ -66,14 +66,14 @@ def read(
     utterances = reader.utterances
     parts = split(utterances, config.heldout, config.test, config.seed)
     if parts.sentences < 2:
-        raise _too_few(config, utterances, reader.skipped)
+        raise notes.too_few(config, utterances, reader.skipped)
     for take, kept in parts.left_out:
         where = "is held out" if kept in parts.heldout else "is in the test"
         reader.skip("repeated", _name(take), f"the same sentence as {_name(kept)}, which {where}")
-    notes = [*reader.notes, *(_skipped_note(reason, examples) for reason, examples in reader.skipped.items())]
-    notes += _size_notes(config, parts)
+    said = [*reader.notes, *(notes.skipped(reason, examples) for reason, examples in reader.skipped.items())]
+    said += notes.sizes(config, parts)
     counts = {reason: len(examples) for reason, examples in reader.skipped.items()}
-    return Dataset(parts.fit, parts.heldout, parts.test, config.data, counts, tuple(notes))
+    return Dataset(parts.fit, parts.heldout, parts.test, config.data, counts, tuple(said))
 
 
 class Reader:
@@ -105,7 +105,9 @@ class Reader:
 
     def read(self, source: Source) -> None:
         """Take in what can be used, up to the limit; all else is counted."""
-        second_choice = text.prepare(self.config.lang)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a note says the same
+            second_choice = text.prepare(self.config.lang)
         with bar(f"reading {self.config.data}", self.config.limit) as tell:
             for item in source.items(self.config.speaker, self.config.style):
                 if second_choice and not item.phonemes and second_choice not in self.notes:
@@ -161,9 +163,9 @@ class Reader:
         if self._pieces:
             each = [f"{name} ({count} pieces)" for name, count in self._pieces.items()]
             long = f"longer than {self.config.max_seconds:g} s and cut at their pauses"
-            found.append(f"Recordings {long}: {len(each)}, such as {'; '.join(each[:EXAMPLES])}.")
+            found.append(f"Recordings {long}: {len(each)}, such as {'; '.join(each[: notes.EXAMPLES])}.")
         if self._transcribed:
-            few = "; ".join(self._transcribed[:EXAMPLES])
+            few = "; ".join(self._transcribed[: notes.EXAMPLES])
             found.append(f"Texts written by {self.config.transcribe}: {len(self._transcribed)}, such as that of {few}.")
         return found
 
@@ -269,40 +271,3 @@ def _spoken(transcript: str, lang: str) -> str:
         return text.phonemize(transcript, lang)
     except InputError as error:
         raise UnusableError("no phonemes", "its transcript has nothing to pronounce") from error
-
-
-def _too_few(config: FitConfig, utterances: list[Utterance], skipped: dict[str, list[str]]) -> InputError:
-    of_recordings = {reason: found for reason, found in skipped.items() if reason != UNREAD}
-    first = next((found[0] for found in of_recordings.values()), "")
-    rest = f"; first problem: {first.rstrip('.')}" if first else ""
-    needed = "and at least 2 are needed, one to fit and one to judge"
-    if len(utterances) > 1:
-        hint = f"; reading stopped at limit {config.limit}, so raise it" if len(utterances) == config.limit else ""
-        return InputError(
-            f"{config.data} has a single sentence, in {len(utterances)} recordings, {needed}{hint or rest}."
-        )
-    if utterances:
-        return InputError(f"{config.data} has a single usable recording, {needed}{rest}.")
-    total = sum(len(found) for found in of_recordings.values())
-    return InputError(f"None of the {total} recordings of {config.data} can be used{rest}.")
-
-
-def _skipped_note(reason: str, examples: list[str]) -> str:
-    shown = "; ".join(example.rstrip(".") for example in examples[:EXAMPLES])
-    return f"{len(examples)} skipped ({reason}): {shown}{' ...' if len(examples) > EXAMPLES else ''}."
-
-
-def _size_notes(config: FitConfig, parts: Splits) -> list[str]:
-    """A sentence for each split that is smaller than asked for, and why."""
-    why = f"{config.data} has {parts.sentences} different sentences, and the fit keeps at least half of them"
-    heldout, test, notes = len(parts.heldout), len(parts.test), []
-    if heldout < config.heldout:
-        notes.append(f"{why}, so the held-out part has {heldout}, not the {config.heldout} of --heldout.")
-    if test >= config.test:
-        return notes
-    why += "; the held-out part comes next"
-    if test:
-        notes.append(f"{why}, so the test has {test}, not the {config.test} of --test.")
-    else:
-        notes.append(f"{why}, so there is no test: the voice is judged only by the sentences that chose it.")
-    return notes

@@ -27,6 +27,7 @@ class Worker:
     def __init__(self, plan: Plan, ticket: Ticket, wire: Wire) -> None:
         self.plan, self.ticket, self.written = plan, ticket, False
         self.failure: Exception | None = None
+        self._told = 0  # rows of the trial that were reported, in this process
         job = storage.load_job(plan, ticket.draw)
         settings = {**plan.settings, **ticket.settings}
         self.trial = Trial(job, settings, wire)
@@ -35,14 +36,16 @@ class Worker:
 
     def report(self) -> dict[str, Any]:
         """Run until a report is due: the `rows` scored since the one before, and at the last of them the metric, what
-        it cost, the budget of the fit, and why it stopped ("": it goes on).
+        it cost, the budget of the fit, and why it stopped ("": it goes on). One that goes on from a checkpoint first
+        tells all its rows: the driver may be another one, with an MLflow that knows none of them.
 
         Where settings or data cannot be used it tells rows, budget and `refused` alone; where the fit raised an error,
         rows and `failing`, with the error as `failure`: it would again. A trial that is over has left its artifacts.
         """
-        rows: list[Row] = []
+        rows = [row for row in self.trial.rows[self._told :] if "score" in row]
+        earlier = len(rows)
         try:
-            while not rows or not (self.trial.ended or self.pace.due(rows[-1])):
+            while len(rows) == earlier or not (self.trial.ended or self.pace.due(rows[-1])):
                 row = self.trial.advance()
                 if "score" in row or self.trial.ended:
                     rows.append(row)
@@ -53,6 +56,7 @@ class Worker:
         except Exception as error:
             self.failure = error
             return {"rows": rows, "failing": _sentence(error)}
+        self._told = len(self.trial.rows)
         self.pace.reported(rows[-1])
         clock = {METRIC: rows[-1][METRIC], "syntheses": rows[-1]["syntheses"], "budget": self.budget}
         end = {"stop": self.trial.stop, "done": self.trial.ended, "should_checkpoint": self.trial.due}
