@@ -10,11 +10,12 @@ What a trial needs is imported where it runs.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ DEFAULT_ENV_VARS.clear()  # one of PyTorch Lightning's, for which trials could n
 class Session:
     """Ray from here to the end of the block, started or joined beside what the caller does meanwhile.
 
-    One thread starts and ends it: Linux ends the processes of a local Ray with the thread that started them.
+    One thread starts and ends it, for Linux ends the processes of a local Ray with the thread that started them.
     """
 
     def __init__(self, plan: Plan, address: str | None) -> None:
@@ -79,9 +80,10 @@ class Session:
         self._connected.result()
 
     def end(self) -> None:
-        """Leave Ray, beside what the caller does next."""
+        """Leave Ray, and wait until it is left: its C++ ends a process that lets go of a handle in the meantime."""
         if self._mine:
-            self._thread.submit(ray.shutdown)
+            gc.collect()  # the handles that nobody holds any more
+            wait([self._thread.submit(ray.shutdown)])
 
     def __enter__(self) -> Session:
         return self
