@@ -179,14 +179,36 @@ def test_rows_travel_together_and_nothing_else_does():
     assert _batch([]) == []
 
 
+def calls(seconds):
+    """What is sent of rows that a fit came to at these seconds."""
+    row = {"score": 50.0, "best_score": 51.0, **{f"loss/{number}": 1.0 for number in range(12)}}
+    rows = [row | ({} if at is None else {"cost/seconds": at}) for at in seconds]
+    return list(_calls([{"row": row, "time": 0, "step": step} for step, row in enumerate(rows)]))
+
+
 def test_a_call_takes_what_a_server_takes_and_of_what_only_grows_the_last_value():
-    row = {**{f"loss/{number}": 1.0 for number in range(15)}, "cost/seconds": 2.0}
-    calls = list(_calls([{"row": row, "time": 0, "step": step} for step in range(100)]))
-    assert [len(call) for call in calls] == [900, 601]
-    assert [metric.step for call in calls for metric in call if metric.key == "loss/3"] == list(range(100))
-    assert [(metric.key, metric.step) for call in calls for metric in call if "cost" in metric.key] == [
+    made = calls([2.0 * step for step in range(100)])
+    assert [len(call) for call in made] == [896, 505]
+    assert [metric.step for call in made for metric in call if metric.key == "loss/3"] == list(range(100))
+    assert [(metric.key, metric.step) for call in made for metric in call if "cost" in metric.key] == [
         ("cost/seconds", 99)
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "whole"),
+    [
+        ([0.0, 0.2, 0.9, 1.1, 1.3, 5.0, 5.1, 5.2], [0, 3, 5, 7]),  # the last one whatever it is
+        ([0.0, 1.0, 2.0], [0, 1, 2]),
+        ([None, None, None], [0, 1, 2]),
+        ([3.0], [0]),
+    ],
+)
+def test_of_generations_within_a_second_the_scores_are_told_and_the_rest_of_one(seconds, whole):
+    (made,) = calls(seconds)
+    assert [metric.step for metric in made if metric.key == "loss/3"] == whole
+    for name in ("score", "best_score"):
+        assert [metric.step for metric in made if metric.key == name] == list(range(len(seconds)))
 
 
 @pytest.mark.parametrize(("status", "hopeless"), [(400, True), (404, False), (429, False), (500, False), (503, False)])

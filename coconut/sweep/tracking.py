@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import threading
@@ -34,6 +35,8 @@ MARK = "score"  # a metric of every row
 METRICS = 900  # per call: a server takes 1000
 GATHER = 10.0  # seconds that rows wait for others: a call costs a store as much as ten rows
 NEWEST = ("cost/", "search/generation", "search/best_generation")  # metrics of which a call needs its last value alone
+SCORES = (MARK, "best_score")  # metrics of every row
+CLOCK, APART = "cost/seconds", 1.0  # of rows that a fit came to within a second, SCORES are enough, and the rest of one
 PAUSE = 5.0  # seconds between tries while the store does not answer
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
@@ -325,18 +328,21 @@ def _batch(events: Iterable[Event]) -> list[Event]:
 
 
 def _calls(events: list[Event]) -> Iterator[list[Any]]:
-    """The metrics of one run's rows, as many at a time as a call takes; of NEWEST those of the last row alone."""
+    """The metrics of one run's rows, as many at a time as a call takes: of every row, or of NEWEST and APART fewer."""
     from mlflow.entities import Metric
 
     found: list[Any] = []
+    told = -math.inf  # CLOCK of the row that was told last with more than SCORES
     for event in events:
-        row = event["row"].items()
-        if event is not events[-1]:
-            row = [(name, value) for name, value in row if not name.startswith(NEWEST)]
-        if len(found) + len(row) > METRICS:
+        row, last = event["row"], event is events[-1]
+        whole = last or row.get(CLOCK, math.inf) - told >= APART
+        if whole:
+            told = row.get(CLOCK, told)
+        names = [name for name in row if last or (not name.startswith(NEWEST) if whole else name in SCORES)]
+        if len(found) + len(names) > METRICS:
             yield found
             found = []
-        found += [Metric(name, value, event["time"], event["step"]) for name, value in row]
+        found += [Metric(name, row[name], event["time"], event["step"]) for name in names]
     yield found
 
 

@@ -71,6 +71,8 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
         unsent = tracker.close(600)
         spent, after = trials - spent, time.process_time() - trials
     rows = sum("score" in row for outcome in outcomes for row in outcome.rows)
+    if failed := [outcome.error for outcome in outcomes if outcome.error]:
+        raise SystemExit(f"{len(failed)} of {len(outcomes)} trials failed: {failed[0]}")
     print(f"{how}: {len(outcomes)} trials, {rows} scored generations, {until - began:.0f} s of wall")
     print(f"driver: {spent:.2f} s of CPU while they ran, {1000 * spent / rows:.2f} ms a scored generation")
     print(f"MLflow's rest: {after:.2f} s, so {1000 * (spent + after) / rows:.2f} ms in all; {unsent or 'all sent'}")
@@ -86,5 +88,5 @@ def warm(folder: Path) -> Tracker:
     return tracker
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # the processes of trials know this file by its name
+    importlib.import_module("experiments.bench.reports").main()
