@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from coconut import cli
 from coconut.config import InputError
@@ -143,6 +144,23 @@ def test_a_shortfall_is_no_interruption():
     assert how_it_ended(settings, [over, open_], late) == "budget"
     assert "ended after 1 of its 2 trials" in how_it_ended(settings, [over], Cut())
     assert "ended after 1 of its 2 trials" in how_it_ended(settings, [over, open_], Cut())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RayTaskError("step", "Traceback:\nMemoryError: no room", MemoryError("no room")), "MemoryError: no room"),
+        (ActorDiedError(), None),
+        (
+            ActorDiedError(
+                RayTaskError("setup", "Traceback:\nImportError: no kokoro here", ImportError(), actor_id="a")
+            ),
+            "ImportError: no kokoro here",
+        ),
+    ],
+)
+def test_a_trial_that_cannot_begin_says_why_and_one_that_is_gone_cannot(error, said):
+    assert sweeps._raised(SimpleNamespace(get_pickled_error=lambda: pickle.loads(pickle.dumps(error)))) == said
 
 
 def test_ctrl_c_is_noticed_although_tune_handles_it():

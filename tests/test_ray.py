@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -276,3 +277,27 @@ def test_a_device_is_what_was_said_or_refused_in_words(asked, expected):
     else:
         with pytest.raises(InputError, match=expected):
             settle_devices(*asked)
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "expected"),
+    [
+        ("127.0.0.1:1", None, "No Ray cluster at 127.0.0.1:1"),
+        ("nonsense", None, "No Ray cluster at nonsense"),
+        ("HEAD", "gcs_client.cc: Unauthenticated: InvalidAuthToken: missing", "asks for a token that it did not get"),
+        ("HEAD", "gcs_client.cc: TimedOut", "No Ray cluster at"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_named_with_the_reason(address, said, expected, monkeypatch, capfd):
+    """`said`: what C++ writes to stderr before Ray gives up, of a head that listens."""
+
+    def init(*_, **__):
+        os.write(2, said.encode())
+        raise ConnectionError
+
+    with socket.create_server(("", 0)) as server:
+        monkeypatch.setattr(sweeps.ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(sweeps.ray, "init", init)
+        with pytest.raises(InputError, match=expected):
+            sweeps.connect(Plan("", "", ""), address.replace("HEAD", f"127.0.0.1:{server.getsockname()[1]}"))
+    assert not capfd.readouterr().err

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 
@@ -18,11 +19,14 @@ def aside(path: Path, console: Console) -> Iterator[None]:
     Ray tells of the death of its processes in both ways, with hundreds of lines of its own state. `console` stays where
     it was, and so does Python's stderr, which has our warnings. A file that stays empty is dropped.
     """
-    stdout, stderr, kept = sys.stdout, sys.stderr, os.dup(2)
+    stdout, stderr = sys.stdout, sys.stderr
     stdout.flush()
     stderr.flush()
-    with path.open("a", encoding="utf-8", buffering=1) as file, open(os.dup(2), "w", buffering=1) as ours:
-        os.dup2(file.fileno(), 2)
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as file,
+        open(os.dup(2), "w", buffering=1) as ours,
+        native_stderr_to(file),
+    ):
         console.file, sys.stdout = stdout, file
         sys.stderr = ours if _writes_to(stderr, 2) else stderr
         try:
@@ -30,10 +34,20 @@ def aside(path: Path, console: Console) -> Iterator[None]:
         finally:
             sys.stdout, sys.stderr = stdout, stderr
             console.file = None  # type: ignore[assignment]  # the stdout of the moment, as before
-            os.dup2(kept, 2)
-            os.close(kept)
     if path.is_file() and not path.stat().st_size:
         path.unlink()
+
+
+@contextmanager
+def native_stderr_to(file: IO[str]) -> Iterator[None]:
+    """What C++ writes to stderr within the block goes to `file`."""
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _writes_to(stream: object, number: int) -> bool:

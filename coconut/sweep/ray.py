@@ -14,11 +14,13 @@ import gc
 import logging
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ os.environ.update(
 
 import ray
 from ray import tune
+from ray._private.services import canonicalize_bootstrap_address
 from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
@@ -46,6 +49,7 @@ from coconut.config import InputError
 from coconut.importing import importing
 from coconut.quiet import quiet
 from coconut.sweep import extend, pace, snapshots, storage
+from coconut.sweep.aside import native_stderr_to
 from coconut.sweep.ended import ERROR, UNWRITTEN, Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
 from coconut.sweep.plan import DRAW, METRIC, Monitor, Outcome, Plan, Row, Ticket
@@ -57,6 +61,7 @@ if TYPE_CHECKING:  # heavy, and a worker needs no Optuna
 STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
 SETTINGS: dict[str, Any] = {"worker_niceness": 0}  # else trials get only what all other programs leave
 PRELOADED = {"preload_python_modules": ["coconut.sweep.preload"]}  # what a trial's process imports
+PATIENCE = 10.0  # seconds that a head may take to answer at all
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
 CHECKPOINTS = tune.CheckpointConfig(num_to_keep=3, checkpoint_at_end=False)  # a snapshot may not name the newest
 OURS = ("number", "preset", DRAW)  # of a suggestion, beside its settings
@@ -111,10 +116,38 @@ def connect(plan: Plan, address: str | None = None) -> None:
 def _join(address: str) -> None:
     if ray.is_initialized():
         return
+    with TemporaryFile("w+") as said:
+        try:
+            if not _listens(address):
+                raise ConnectionError
+            with native_stderr_to(said):
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
+            said.seek(0)
+            raise InputError(_not_joined(address, said.read() + str(error))) from error
+
+
+def _listens(address: str) -> bool:
+    """Whether anything listens there, for Ray itself would try for minutes, of "auto" at what a dead head has left."""
+    found = None if "://" in address else canonicalize_bootstrap_address(address)
+    if not found:
+        return True  # Ray looks for its own processes
+    host, _, port = found.rpartition(":")
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise InputError(f"No Ray cluster at {address}; start one with ray up, or leave --address away.") from error
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _not_joined(address: str, said: str) -> str:
+    """Why a cluster could not be joined, by what Ray said of it."""
+    if "InvalidAuthToken" in said or "authentication" in said.lower():
+        return (
+            f"The Ray cluster at {address} asks for a token that it did not get; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, as they are on its head."
+        )
+    return f"No Ray cluster at {address}; start one with ray up, or leave --address away."
 
 
 def _start(plan: Plan) -> None:
@@ -502,7 +535,8 @@ def _raised(trial: RayTrial) -> str | None:
         error = trial.get_pickled_error()
     except Exception:  # a full disk cuts this file too
         return UNWRITTEN
-    return None if error is None or isinstance(error, ray.exceptions.RayActorError) else _reason(error)
+    gone = isinstance(error, ray.exceptions.RayActorError) and not error.actor_init_failed
+    return None if error is None or gone else _reason(error)
 
 
 def _reason(error: BaseException) -> str:
