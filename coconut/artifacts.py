@@ -139,7 +139,8 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> Path:
 def read_rows(folder: Path, until: int | None = None) -> list[Row]:
     """The rows of steps.jsonl, up to generation `until` where it is given."""
     path = folder / "steps.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = json.loads(f"[{','.join(lines)}]")  # at once, so that rows share their names: a sweep holds those of all
     return [row for row in rows if until is None or row["generation"] <= until]
 
 
