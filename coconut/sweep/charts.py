@@ -114,11 +114,18 @@ def parallel(found: Matters) -> graph_objects.Figure:
 
 
 def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """An axis of the parallel ones, logarithmic where that of the slice is."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return {"label": name, "values": values}
+        axis = _axis(values)
+        if axis["type"] == "linear":
+            return {"label": name, "values": values}
+        ticks = [tick for tick in axis["tickvals"] if min(values) <= tick <= max(values)]
+        places = [math.log10(tick) for tick in ticks]  # plotly's parallel axes are linear
+        said = [f"{tick:g}" for tick in ticks]
+        return {"label": name, "values": list(map(math.log10, values)), "tickvals": places, "ticktext": said}
     ticks = list(dict.fromkeys(map(str, values)))
-    places = list(range(len(ticks)))
-    return {"label": name, "values": [ticks.index(str(v)) for v in values], "tickvals": places, "ticktext": ticks}
+    numbers = [ticks.index(str(value)) for value in values]
+    return {"label": name, "values": numbers, "tickvals": list(range(len(ticks))), "ticktext": ticks}
 
 
 def fallen(fall: Fall, width: int = 220, height: int = 64) -> str:

@@ -116,7 +116,8 @@ def _repeated(one: Mapping[str, Any]) -> str:
 def _test_line(summary: Summary, best: Mapping[str, Any]) -> str:
     near = summary["nearest"]
     if best["test_score"] is not None and near["test_score"] is not None:
-        what = f"Test score, on {summary['tested']} sentences that chose nothing"
+        heard = "1 sentence" if summary["tested"] == 1 else f"{summary['tested']} sentences"
+        what = f"Test score, on {heard} that chose nothing"
         return _compared(what, near, best, ("test_score", "test_error"), ("test_score", "test_error"))
     if not summary["tested"]:
         return "There was no test: all recordings were needed to fit and to choose the voice."

@@ -237,7 +237,8 @@ class Trainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         self.worker.trial.save(Path(checkpoint_dir))
-        (self._last_result or {}).pop("rows", None)  # Tune would keep them beside the checkpoint, in the driver too
+        if self._last_result:
+            self._last_result.pop("rows", None)  # Tune would keep them beside the checkpoint, in the driver too
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         self.worker.trial.load(Path(checkpoint))

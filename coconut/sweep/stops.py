@@ -100,6 +100,8 @@ def _guard_risk(board: Board) -> str:
     rose = [gain for gain in spells if gain > 0]
     said = f"The guard stopped {len(stopped)} trial{'s' if len(stopped) > 1 else ''}"
     most = f", by {max(rose):.2f} points at most" if rose else ""
+    if not spells:
+        return f"{said}. No trial went half its patience without a new best."
     return (
         f"{said}. Of {len(spells)} times that a trial went half its patience without a new best, "
         f"{len(rose)} ended in one{most}."
