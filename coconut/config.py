@@ -131,7 +131,7 @@ class WindowConfig:
 class StopConfig:
     """When a fit ends early. Judged on the held-out score alone."""
 
-    patience: int = option(20, "scored generations without a new best before stopping; 0: never", 0)
+    patience: int = option(14, "scored generations without a new best before stopping; 0: never", 0)
     min_delta: float = option(0.05, "smallest gain of score (points of 100) that counts as a new best", 0.0)
     drop: float = option(1.0, "score this far below the best for half the patience is overcooked", 0.0)
     every: int = option(2, "score the mean every so many generations", 1)

@@ -100,7 +100,7 @@ from coconut.config import InputError
 from coconut.sweep import DEFAULT_SPACE
 from coconut.sweep.ray import check_nodes, connect
 from coconut.sweep.plan import Plan
-plan = Plan("x", "", DEFAULT_SPACE)
+plan = Plan("x", sys.argv[2], DEFAULT_SPACE)
 connect(plan, sys.argv[1])
 print(sorted(node["Resources"].get("CPU", 0) for node in ray.nodes()))
 for folder in sys.argv[2:]:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 os.environ.update(
     {
@@ -48,7 +48,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from coconut.config import InputError
 from coconut.importing import importing
 from coconut.quiet import quiet
-from coconut.sweep import extend, pace, snapshots, storage
+from coconut.sweep import extend, node, pace, snapshots, storage
 from coconut.sweep.aside import native_stderr_to
 from coconut.sweep.ended import ERROR, UNWRITTEN, Ended, how_it_ended
 from coconut.sweep.interrupt import Cut, interruptible
@@ -175,26 +175,39 @@ def cluster_gpus(address: str) -> float:
 def fitting_nodes(plan: Plan) -> list[dict[str, Any]]:
     """The nodes, as `ray.nodes` has them, that could run a trial."""
 
-    def fits(node: dict[str, Any]) -> bool:
-        has = node["Resources"]
-        return node["Alive"] and has.get("CPU", 0) >= plan.cpus and has.get("GPU", 0) >= plan.gpus
+    def fits(found: dict[str, Any]) -> bool:
+        has = found["Resources"]
+        return found["Alive"] and has.get("CPU", 0) >= plan.cpus and has.get("GPU", 0) >= plan.gpus
 
-    return [node for node in ray.nodes() if fits(node)]
+    return [found for found in ray.nodes() if fits(found)]
 
 
 def check_nodes(plan: Plan, folders: Sequence[str]) -> None:
-    """Raise InputError for a node that could run trials and lacks one of `folders`."""
+    """Raise InputError for a node that could be given trials and could not run them; `folders`: see `node.wrong`.
 
-    def lacking() -> list[str]:
-        return [folder for folder in folders if not Path(folder).is_dir()]
+    This machine is left out, and so are nodes that join later.
+    """
+    own = ray.get_runtime_context().get_node_id()
+    others = [found for found in fitting_nodes(plan) if found["NodeID"] != own]
+    if not others:
+        return
+    with node.sign(plan.storage) as laid:
+        look, expected = ray.remote(num_cpus=0)(node.wrong), node.versions()
+        asked = [look.options(scheduling_strategy=_on(found)).remote(laid, folders, expected) for found in others]
+        for found, answer in zip(others, asked, strict=True):
+            if wrong := _answer(answer):
+                raise InputError(f"The node {found['NodeManagerAddress']} ({found['NodeID'][:8]}) {wrong}")
 
-    for node in fitting_nodes(plan) if folders else ():
-        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        if missing := ray.get(ray.remote(lacking).options(num_cpus=0, scheduling_strategy=there).remote()):
-            raise InputError(
-                f"The node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) has no folder {missing[0]}; put it "
-                "there, or where all nodes see it under that name."
-            )
+
+def _on(found: Mapping[str, Any]) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id=found["NodeID"], soft=False)
+
+
+def _answer(answer: Any) -> str | None:
+    try:
+        return cast(str | None, ray.get(answer))
+    except ray.exceptions.RayError as error:  # it has no coconut, or an older one
+        return f"cannot run coconut ({_reason(error)}); install there what this machine has."
 
 
 def remotely(plan: Plan, task: Callable[[], Any]) -> Any:

@@ -103,6 +103,8 @@ def _carry_out(record: Record, job: Job, uri: str, session: Session, resumed: bo
     began, search = time.monotonic(), None
     runs = Runs(record.plan, job, _tracker(record, uri), record.id, record.fixed)
     _join(session, record.plan)
+    if resumed:
+        ray.check_nodes(record.plan, _folders(record.plan.configure(job)))
     console.print(f"Whatever ends this sweep early: {again(record.plan)} goes on with it.", style="dim")
     try:
         outcomes, how = [_outcome(record.plan, end) for end in record.endings], "complete"
