@@ -35,6 +35,7 @@ from coconut.config import FitConfig, from_dict  # noqa: E402
 from coconut.files import write_text  # noqa: E402
 from coconut.fit import Step  # noqa: E402
 from coconut.job import Job, prepare  # noqa: E402
+from coconut.sweep import space  # noqa: E402
 from experiments.bench import duel, targets  # noqa: E402
 
 BEFORE = {"space.kind": "pca", "space.slopes": 4, "space.start": "nearest", "loss.logmel": 1.0, "stop.every": 1}
@@ -42,6 +43,7 @@ BEFORE = {"space.kind": "pca", "space.slopes": 4, "space.start": "nearest", "los
 METHODS: dict[str, dict[str, Any]] = {
     "default": {},
     "walk": BEFORE | {"es.kind": "walk", "es.popsize": 16, "es.sigma": 0.15, "window.size": 4, "window.stride": 4},
+    "seed": space.seed(from_dict({"loss.mimi": 1.0})),  # of the script that coconut grew from: Mimi is its only loss
     "before": BEFORE | {"es.kind": "snes", "es.popsize": 16, "es.sigma": 0.2},  # the defaults of 2026-11-24, morning
     **{kind: {"es.kind": kind} for kind in ("snes", "xnes", "cmaes", "sepcmaes", "cem", "cosyne")},
     "unguarded": {"stop.patience": 0},
