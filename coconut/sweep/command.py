@@ -140,7 +140,7 @@ def resume(args: argparse.Namespace) -> int:
         from coconut.sweep.ray import Session
     if record.finished and not more:
         return run.tell_again(record, storage.load_job(record.plan), uri)
-    with Session(record.plan, args.address) as session:
+    with Session(record.plan, args.address, resumed=True) as session:
         job = storage.load_job(record.plan)
         return run.carry_out(record, job, uri, session, resumed=True, budget=args.time_budget)
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # heavy, and a worker needs no Optuna
 STORE_BYTES = 2**28  # of Ray's object store: trials exchange next to nothing
 SETTINGS: dict[str, Any] = {"worker_niceness": 0}  # else trials get only what all other programs leave
 PRELOADED = {"preload_python_modules": ["coconut.sweep.preload"]}  # what a trial's process imports
+SPARE = 1  # CPUs of our own Ray beside those of the trials
 PATIENCE = 10.0  # seconds that a head may take to answer at all
 RETRIES = 3  # times a trial whose process died is taken up again from its checkpoint
 CHECKPOINTS = tune.CheckpointConfig(num_to_keep=3, checkpoint_at_end=False)  # a snapshot may not name the newest
@@ -73,12 +74,13 @@ class Session:
     """Ray from here to the end of the block, started or joined beside what the caller does meanwhile.
 
     One thread starts and ends it, for Linux ends the processes of a local Ray with the thread that started them.
+    `resumed`: Tune starts trials that go on for as long as there are CPUs, so that a local Ray gets no other ones.
     """
 
-    def __init__(self, plan: Plan, address: str | None) -> None:
+    def __init__(self, plan: Plan, address: str | None, resumed: bool = False) -> None:
         self._thread = ThreadPoolExecutor(1, "ray")
         self._mine = not ray.is_initialized()
-        self._connected = self._thread.submit(connect, plan, address)
+        self._connected = self._thread.submit(connect, plan, address, 0 if resumed else SPARE)
 
     def wait(self) -> None:
         """Until Ray is there. InputError when it is not to be had, or a trial could never be placed."""
@@ -98,8 +100,11 @@ class Session:
         self._thread.shutdown()
 
 
-def connect(plan: Plan, address: str | None = None) -> None:
-    """Start Ray on this machine, or join a cluster. InputError when a trial could never be placed."""
+def connect(plan: Plan, address: str | None = None, spare: int = SPARE) -> None:
+    """Start Ray on this machine, with so many CPUs beyond those of trials, or join a cluster.
+
+    InputError when a trial could never be placed.
+    """
     quiet()
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address:
@@ -108,7 +113,7 @@ def connect(plan: Plan, address: str | None = None) -> None:
     if plan.cpus > (there := os.cpu_count() or 1):
         raise InputError(f"A trial asks for {plan.cpus:g} CPUs and this machine has {there}; ask for less.")
     if not ray.is_initialized():
-        _start(plan)
+        _start(plan, spare)
     if plan.gpus > (there := ray.cluster_resources().get("GPU", 0)):
         raise InputError(f"A trial asks for {plan.gpus:g} GPUs and this machine has {there:g}; ask for less.")
 
@@ -150,16 +155,16 @@ def _not_joined(address: str, said: str) -> str:
     return f"No Ray cluster at {address}; start one with ray up, or leave --address away."
 
 
-def _start(plan: Plan) -> None:
-    """A Ray of our own, with no more CPUs than the trials take and one for Tune's own tasks.
+def _start(plan: Plan, spare: int) -> None:
+    """A Ray of our own, with no more CPUs than the trials take and so many to `spare`, for Tune's own tasks.
 
     Ray starts a process for each CPU at once. Where one is left over, they import what a trial needs while the
     job is being made; not with GPUs, which a process may only look for when Ray has given it its share.
     """
     package = str(Path(__file__).resolve().parents[2])  # workers find it where this process found it
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    there, wanted = os.cpu_count() or 1, math.ceil(plan.concurrent * plan.cpus) + 1
-    settings = SETTINGS | (PRELOADED if wanted <= there and not plan.gpus else {})
+    there, wanted = os.cpu_count() or 1, math.ceil(plan.concurrent * plan.cpus) + spare
+    settings = SETTINGS | (PRELOADED if spare and wanted <= there and not plan.gpus else {})
     ray.init(
         "local", num_cpus=min(wanted, there), include_dashboard=False, object_store_memory=STORE_BYTES,
         log_to_driver=False, logging_level=logging.ERROR, _system_config=settings,
