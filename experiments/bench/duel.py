@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import bootstrap
+
+from coconut.score import LEAST, WEIGHTS
 
 Row = dict[str, Any]
 BUDGETS = (100, 200, 400, 800, 1000)
@@ -66,6 +69,51 @@ def report(folder: Path, path: Path) -> None:
             f"| {max(map(hindsight, found)):.1f} | {_mid(away) if away else ''} |"
         )
     print(f"\nPlot: {draw(rows, folder / 'duel.png')}")
+
+
+def anatomy(folder: Path, path: Path) -> None:
+    """Print and plot, run by run, what each part of the score adds to it and takes from it."""
+    rows = sorted(read(path), key=lambda row: row["key"])
+    print(f"| target | method | peak at | fall | {' | '.join(WEIGHTS)} |\n|---|---|---|---|{'---|' * len(WEIGHTS)}")
+    for row in rows:
+        target, method, *_ = row["key"]
+        curve = row["curve"]
+        peak = max(curve, key=lambda point: point["test"])
+        fell = {name: _added(curve[-1], peak, name) for name in WEIGHTS}
+        first = {name: max(curve, key=lambda point: point["test_parts"][name])["syntheses"] for name in WEIGHTS}
+        cells = [f"{fell[name]:+.1f} (best at {first[name]:.0f})" for name in WEIGHTS]
+        fall = peak["test"] - curve[-1]["test"]
+        print(f"| {target} | {method} | {peak['syntheses']:.0f} | {fall:.1f} | {' | '.join(cells)} |")
+    print(f"\nPlot: {_draw_parts(rows, folder / 'anatomy.png')}")
+
+
+def _added(point: Row, before: Row, name: str) -> float:
+    """What a part adds from one point to another, in hundredths of the logarithm of the score, which is their sum."""
+    now, then = (max(LEAST, one["test_parts"][name]) for one in (point, before))
+    return 100 * WEIGHTS[name] * math.log(now / then)
+
+
+def _draw_parts(rows: list[Row], path: Path) -> Path:
+    """A panel a run: score and parts against syntheses, each from where the fit began."""
+    from matplotlib import pyplot as plt
+
+    wide = min(3, len(rows))
+    tall = -(-len(rows) // wide)
+    figure, panels = plt.subplots(tall, wide, figsize=(4.4 * wide, 3.2 * tall), squeeze=False, layout="constrained")
+    for panel, row in zip(panels.flat, rows, strict=False):
+        curve = row["curve"]
+        x = [point["syntheses"] for point in curve]
+        for name in WEIGHTS:
+            panel.plot(x, [_added(point, curve[0], name) for point in curve], label=name)
+        panel.plot(x, [100 * math.log(p["test"] / curve[0]["test"]) for p in curve], color="black", label="score")
+        panel.axvline(max(curve, key=lambda point: point["test"])["syntheses"], color="gray", lw=0.8, ls=":")
+        panel.set_title(f"{row['key'][0]}, {row['key'][1].split(',')[0].replace('unguarded', 'adam')}", fontsize=9)
+    panels[0, 0].legend(fontsize=7)
+    figure.supxlabel("syntheses", fontsize=9)
+    figure.supylabel("gain since the start, hundredths of log score", fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
 
 
 def last(row: Row) -> float:

@@ -2,6 +2,7 @@
 
     python experiments/bench/fit.py run --targets espeak_3 stock_1 --methods default walk --seeds 0 1 2
     python experiments/bench/fit.py report
+    python experiments/bench/fit.py anatomy    # which part of the score rises and falls, and when
 
 Each run is a fit as `coconut fit` does it, from recordings to a voice. Results are JSON lines in `--folder`, one
 a run; what is there already is not run again, so that it resumes. The test score is that of sentences which
@@ -57,7 +58,7 @@ MARK, POINTS = 40, 100  # syntheses between points of a curve, and about how man
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "report", "targets"))
+    parser.add_argument("what", choices=("run", "report", "anatomy", "targets"))
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "duel")
     parser.add_argument("--targets", nargs="+", default=targets.names())
     parser.add_argument("--methods", nargs="+", default=["default"])
@@ -68,6 +69,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.what == "report":
         return duel.report(args.folder, args.folder / args.out)
+    if args.what == "anatomy":
+        return duel.anatomy(args.folder, args.folder / args.out)
     if args.what == "targets":
         return print(*(f"{name}: {targets.options(name, args.folder)}" for name in args.targets), sep="\n")
     torch.set_num_threads(1)
