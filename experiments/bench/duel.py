@@ -108,6 +108,8 @@ def _draw_parts(rows: list[Row], path: Path) -> Path:
         panel.plot(x, [100 * math.log(p["test"] / curve[0]["test"]) for p in curve], color="black", label="score")
         panel.axvline(max(curve, key=lambda point: point["test"])["syntheses"], color="gray", lw=0.8, ls=":")
         panel.set_title(f"{row['key'][0]}, {row['key'][1].split(',')[0].replace('unguarded', 'adam')}", fontsize=9)
+    for panel in panels.flat[len(rows) :]:
+        panel.set_axis_off()
     panels[0, 0].legend(fontsize=7)
     figure.supxlabel("syntheses", fontsize=9)
     figure.supylabel("gain since the start, hundredths of log score", fontsize=9)
