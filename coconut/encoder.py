@@ -35,7 +35,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from coconut.config import EMBEDDED, InputError
-from coconut.features import FEATURES, TEXTS, Scale, spoken
+from coconut.features import FEATURES, GROUPS, TEXTS, Scale, spoken
 from coconut.files import cache_folder, replacing
 from coconut.losses import SpeakerEncoder
 from coconut.prior import Prior, base_and_slope
@@ -46,15 +46,16 @@ VERSION = 1  # of the recipe below: another one makes other tables
 LONGEST = 20.0  # s: a voice that takes longer over one of them cannot be heard
 STRENGTHS = [10 ** (k / 4) for k in range(-16, 5)]  # of the ridge; 1 is the mean square of a voice's features
 ALMOST = 1.02  # errors that differ by less count as equal: then the weakest ridge is taken
+LIKENESS = ("GE2E", "F0", "spectrum")  # groups of features by which a voice may be near; the texts differ in their rate
 ASSET = "encoder.safetensors"
 
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured of a model's voices: features [N, 450] and coordinates [N, K].
+    """What was measured of a model's voices, by name: features [V, 450] and coordinates [V, K].
 
-    strength: of the ridge; error: what it leaves unexplained of stock voices that were left out, 0 to 1 and
-    more, as a share of their variance.
+    A voice that cannot be heard has no feature but NaN. strength: of the ridge; error: what it leaves unexplained of
+    stock voices that were left out, 0 to 1 and more, as a share of their variance.
     """
 
     features: Tensor
@@ -72,8 +73,8 @@ class Table:
         return path
 
     @classmethod
-    def read(cls, content: bytes, key: str, width: int) -> Table | None:
-        """The table in a file's content; None where it is damaged, of another `key`, or not of `width` coordinates."""
+    def read(cls, content: bytes, key: str, shape: tuple[int, int]) -> Table | None:
+        """The table in a file's content; None where it is damaged, of another `key`, or not of `shape` [V, K]."""
         try:
             store = safetensors.torch.load(content)
             if bytes(store.pop("key").tolist()).hex() != key:
@@ -82,8 +83,24 @@ class Table:
             table = cls(x, y, float(store["strength"]), float(store["error"]))
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
             return None
-        fits = x.ndim == y.ndim == 2 and x.shape[1] == FEATURES and y.shape == (len(x), width) and len(x) > 1
+        fits = x.shape == (shape[0], FEATURES) and y.shape == shape and int(table.heard.sum()) > 1
         return table if fits and table.strength > 0 and bool(y.isfinite().all()) else None
+
+    @property
+    def heard(self) -> Tensor:
+        """[V] which voices can be heard."""
+        return self.features.isfinite().any(1)
+
+    def nearest(self, features: Tensor, count: int) -> list[int]:
+        """Places of the voices nearest to a speaker's features [450]: `count` by each of GE2E, F0 and spectrum.
+
+        Each group counts by itself, because an accent or a room moves one of them far more than the others.
+        """
+        scale = Scale.of(self.features)
+        apart = (scale(self.features) - scale(features[None])).square().masked_fill(~self.heard[:, None], math.inf)
+        groups = dict(zip(GROUPS, apart.split(list(GROUPS.values()), 1), strict=True))
+        found = [groups[name].sum(1).argsort(stable=True)[:count].tolist() for name in LIKENESS]
+        return sorted({place for places in found for place in places if self.heard[place]})
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class Encoder:
         Its slope is made as small as smooth rows ask for (voicepack.ROUGHNESS_LIMIT).
         """
         table, scale = self.table, Scale.of(self.table.features)
-        ridge = Ridge(scale(table.features), table.coordinates.double())
+        ridge = Ridge(scale(table.features[table.heard]), table.coordinates[table.heard].double())
         found = ridge.mean + length * (ridge(scale(features[None]), [table.strength])[0] - ridge.mean)
         base, slope = (part[0] for part in voices_of(found.float(), self.prior))
         profile = self.prior.profile[:, None]
@@ -152,8 +169,7 @@ def measure(ears: SpeakerEncoder, synth: Synthesizer, voices: Mapping[str, Tenso
     kept = found.isfinite().any(1)
     if kept.sum() < 2:
         raise InputError("Fewer than two stock voices of the model can be heard; start at --space.start mean.")
-    found, places = found[kept], places[kept]
-    errors = left_out(found, places, torch.cat([prior.base.spread, prior.slope.spread]))
+    errors = left_out(found[kept], places[kept], torch.cat([prior.base.spread, prior.slope.spread]))
     best = int((errors <= ALMOST * errors.min()).nonzero()[0])
     return Table(found, places, STRENGTHS[best], float(errors[best]))
 
@@ -208,9 +224,9 @@ def find(model: str, network: Any, ears: SpeakerEncoder, voices: Mapping[str, Te
     A file that is damaged or belongs to something else is passed over, and replaced. A cache that cannot be
     written costs the same measurement the next time, and nothing else.
     """
-    key, width = table_key(model, voices), len(prior.base.spread) + len(prior.slope.spread)
+    key, shape = table_key(model, voices), (len(voices), len(prior.base.spread) + len(prior.slope.spread))
     for place in (shipped, partial(_content, cache_file(key))):
-        if table := Table.read(place(), key, width):
+        if table := Table.read(place(), key, shape):
             return Encoder(table, prior)
     table = measure(ears, Synthesizer(network, max_seconds=LONGEST), voices, prior)
     with contextlib.suppress(OSError):

@@ -27,9 +27,10 @@ TEXTS = (  # that stock voices speak
     "ə jˈʌŋ tˈiːtʃɚ θˈæŋkt ɪvɹiwˌʌn fɔːɹ ðə vˈɛɹi pˈeɪʃənt ædvˈaɪs ðæt dʒˈɔɪfəl dˈeɪ.",
 )
 TOGETHER = 64  # texts synthesised at once
-GROUPS = [256, 33, 1, 160]  # how many features are GE2E, F0, rate and spectrum: each group weighs the same
+MEASURED = 64  # recordings that are measured at most: more of them move the mean of their features by little
+GROUPS = {"GE2E": 256, "F0": 33, "rate": 1, "spectrum": 160}  # how many features each has: all weigh the same
 BANDS = slice(40, 120)  # of LongTermSpectra: those of its middle resolution
-FEATURES = sum(GROUPS)
+FEATURES = sum(GROUPS.values())
 LEAST = 0.1  # a feature that varies by less than this share of its group is not blown up further
 SILENT = 'ˈˌː .,;:!?—…"()“”'  # symbols of a phoneme string that take no time of their own
 
@@ -52,8 +53,9 @@ def features(ears: SpeakerEncoder, wav: Tensor, lens: Tensor, phonemes: Sequence
 
 
 def recorded(ears: SpeakerEncoder, utterances: Sequence[Utterance], device: str = "cpu") -> Tensor:
-    """Mean features [450] of recordings."""
-    heard = watched(utterances, f"measuring {len(utterances)} recordings")
+    """Mean features [450] of recordings: of all, or of MEASURED that are spread evenly over them."""
+    places = torch.linspace(0, len(utterances) - 1, min(len(utterances), MEASURED)).round().long().tolist()
+    heard = watched([utterances[place] for place in places], f"measuring {len(places)} recordings")
     found = [features(ears, *recording(u, device), [u.phonemes]) for u in heard]
     return torch.cat(found).nanmean(0)
 
@@ -86,7 +88,7 @@ class Scale:
         mean = known.nanmean(0).nan_to_num(0.0)
         spread = (known - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
         parts = []
-        for part in spread.split(GROUPS):
+        for part in spread.split(list(GROUPS.values())):
             usual = float(part.square().mean().sqrt().clamp_min(1e-9))
             parts.append(part.clamp_min(LEAST * usual) * math.sqrt(len(part) * len(GROUPS)))
         return cls(mean, torch.cat(parts))

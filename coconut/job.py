@@ -33,7 +33,6 @@ from coconut.config import EMBEDDED, GE2E, JUDGE, FitConfig, InputError, complet
 from coconut.cutting import Cutter
 from coconut.data import Notice, Utterance
 from coconut.files import write_text
-from coconut.score import Score
 from coconut.synthesis import Synthesizer
 from coconut.transcribe import Transcriber
 
@@ -212,10 +211,9 @@ def settle_start(job: Job, rank: bool = False, device: str | None = None) -> Job
     for name, weight in dataclasses.asdict(where.loss).items():
         if weight:  # what a term lacks is said before the stock voices are ranked, which takes a while
             resources.term(name, where.device, where.model, where.mimi_model)
-    synth, ears = job.synthesizer(where), resources.ears(where.score.encoder, where.device)
+    synth = job.synthesizer(where)
     found = start.search(where, synth, job.fit)
-    pack = resources.model(where.model, where.device).voices[found.nearest]
-    score = Score(None, synth, job.heldout, *ears).voicepack(pack)
+    score = start.heldout(where, synth, job.heldout, resources.model(where.model, where.device).voices[found.nearest])
     near = Nearest(found.nearest, score.score, dict(score.parts))
     job = dataclasses.replace(job, nearest=near, spent=found.syntheses + len(job.heldout))
     if kind == "nearest":

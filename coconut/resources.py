@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class Model:
     voices: dict[str, Tensor]
     prior: Prior
 
-    @property
+    @cached_property
     def stock(self) -> Tensor:
         """The voices as [V, 510, 256], sorted by name."""
         return torch.stack([self.voices[name].reshape(ROWS, STYLE) for name in sorted(self.voices)])

@@ -1,12 +1,14 @@
-"""Where a search may begin that is no stock voice: the encoder's voice, half of it, or a mix of the nearest.
+"""Where a search may begin: at the nearest stock voice, the encoder's voice, half of each, or a mix of the nearest.
 
-All are heard on the few fitting utterances on which the stock voices were ranked, 4 syntheses each.
+Which stock voices may be near is told by their features, which the encoder's table has already: nothing is
+synthesised for the others. Those that may are heard on a few fitting utterances, and so are the other starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,10 @@ from coconut.voicepack import ROUGHNESS_LIMIT, roughness
 from coconut.waiting import watched
 
 RANKED_UTTERANCES = 4  # fitting utterances on which voices are compared
-FINALISTS = 16  # of all stock voices: the best on the longest of those utterances; the others are heard on it alone
-WATCHED = 8  # voices between two steps of the bar
-MIXED = 10  # nearest stock voices in the mix
+PICKED = 4  # stock voices by each group of features (encoder.LIKENESS) that are heard on the longest of them
+FINALISTS = 6  # the best of those, which are heard on all
+MIXED = 10  # so many by each group, and in the mix, where that is asked for
+WATCHED = 2  # voices between two steps of the bar
 LENGTHS = (1.0, 1.15, 1.3)  # of the encoder's voice, seen from the mean voice
 SHARPNESS = 4.0  # points of score: a voice this much better weighs e times as much
 
@@ -75,23 +78,38 @@ def _searched(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]
     ears = resources.speaker_encoder(config.device)
     model = resources.model(config.model, config.device)
     score = Score(None, synth, spoken[:RANKED_UTTERANCES], resources.encoder(config.score.encoder, config.device))
-    ranking = rank(score, model.voices)
 
+    @cache
     def encode() -> tuple[Encoder, Tensor]:
         found = encoder.find(config.model, model.network, ears, model.voices, model.prior)
         return found, features.recorded(ears, spoken, config.device)
 
     kind = config.space.start
+    picked, finalists = (MIXED, MIXED) if kind == style.MIX else (PICKED, FINALISTS)
+    ranking = rank(score, likely(model.voices, encode, picked, finalists), finalists)
     found = find(kind, score, ranking, model.voices, encode) if kind in style.FOUND else None
+    if found and kind == style.ENCODER and len(spoken) > features.MEASURED:
+        found = Start(found.pack, f"{found.note} It heard {features.MEASURED} of {len(spoken)} recordings.")
     return Found(ranking, found, score.syntheses)
 
 
-def rank(score: Score, voices: Mapping[str, Tensor]) -> Ranking:
-    """The FINALISTS among the stock voices, chosen on the longest utterance of `score`, ranked on all, best first."""
-    if len(voices) > FINALISTS:
+def likely(
+    voices: Mapping[str, Tensor], encode: Encode, picked: int = PICKED, finalists: int = FINALISTS
+) -> Mapping[str, Tensor]:
+    """Those stock voices that may be nearest, `picked` by each group of their features; all where they are few."""
+    if len(voices) <= finalists:
+        return voices
+    encoded, heard = encode()
+    names = sorted(voices)
+    return {names[place]: voices[names[place]] for place in encoded.table.nearest(heard, picked)}
+
+
+def rank(score: Score, voices: Mapping[str, Tensor], finalists: int = FINALISTS) -> Ranking:
+    """The `finalists` among voices, chosen on the longest utterance of `score`, ranked on all, best first."""
+    if len(voices) > finalists:
         longest = max(score.utterances, key=lambda utterance: utterance.seconds)
         first = Score(None, score.synth, [longest], score.encoder)
-        voices = {name: voices[name] for name, _ in _ranked(first, voices)[:FINALISTS]}
+        voices = {name: voices[name] for name, _ in _ranked(first, voices)[:finalists]}
         score.syntheses += first.syntheses
     return _ranked(score, voices)
 
@@ -127,10 +145,9 @@ def find(kind: str, score: Score, ranking: Ranking, voices: Mapping[str, Tensor]
 
 
 def mix(ranking: Ranking, voices: Mapping[str, Tensor]) -> Tensor:
-    """The mean of the nearest voices, [510, 1, 256], weighed by softmax(score / SHARPNESS)."""
-    first = ranking[:MIXED]
-    weights = torch.softmax(torch.tensor([metrics.score for _, metrics in first]) / SHARPNESS, 0)
-    return torch.einsum("v,vrus->rus", weights, torch.stack([voices[name] for name, _ in first]))
+    """The mean [510, 1, 256] of voices that were ranked, MIXED of them, weighed by softmax(score / SHARPNESS)."""
+    weights = torch.softmax(torch.tensor([metrics.score for _, metrics in ranking]) / SHARPNESS, 0)
+    return torch.einsum("v,vrus->rus", weights, torch.stack([voices[name] for name, _ in ranking]))
 
 
 def _said(name: str, metrics: Metrics, best: Metrics, near: str) -> str:
@@ -138,15 +155,29 @@ def _said(name: str, metrics: Metrics, best: Metrics, near: str) -> str:
     return f"Start: {name}, {metrics.score:.1f} on the first fitting sentences; {beside}"
 
 
-def _place(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance]) -> Path:
-    """Where a search is kept: by all weights, voices, recordings and settings that it depends on."""
+def heldout(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance], pack: Tensor) -> Metrics:
+    """Metrics of a voicepack [510, 1, 256] on held-out utterances, from the cache where it was heard on them before."""
+    place = _place(config, synth, spoken, cached.digest_of({"pack": pack}))
+    kept = cached.read(place)
+    if kept is not None:
+        return Metrics(*kept)
+    found = Score(None, synth, spoken, *resources.ears(config.score.encoder, config.device)).voicepack(pack)
+    cached.write(place, [found.score, dict(found.parts)])
+    return found
+
+
+def _place(config: FitConfig, synth: Synthesizer, spoken: Sequence[Utterance], pack: str = "") -> Path:
+    """Where a search, or what was heard of a `pack`, is kept: by all that it depends on."""
     model = resources.model(config.model, config.device)
     judge: Any = resources.encoder(config.score.encoder, config.device)  # a module, as all encoders are
-    modules = model.network, resources.speaker_encoder(config.device), judge
+    modules = dict.fromkeys([model.network, resources.speaker_encoder(config.device), judge])
     weights = [cached.digest_of(module.state_dict()) for module in modules]
     weights += [cached.digest_of(model.voices), cached.digest_of(model.prior.tensors())]
-    settings = [config.model, config.space.start, str(synth.device), synth.precision, synth.seed, synth.max_frames]
-    return cached.place(KIND, weights, settings, [[utterance.phonemes, utterance.fingerprint] for utterance in spoken])
+    settings = config.model, config.space.start, config.score.encoder, pack
+    speech = str(synth.device), synth.precision, synth.seed, synth.max_frames
+    return cached.place(
+        KIND, weights, settings, speech, [[utterance.phonemes, utterance.fingerprint] for utterance in spoken]
+    )
 
 
 def _record(found: Found) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,11 @@ import soxr
 from coconut.audio import SAMPLE_RATE, files
 from coconut.config import InputError
 from coconut.data import Item
+from coconut.waiting import bar
 
 RATE = 16_000  # Hz that Whisper hears
 CHUNK = 30.0  # s that it hears at once; the pipeline cuts what is longer, and joins the texts
+STEP = CHUNK * 2 / 3  # s from one to the next: a sixth of each is heard on either side of it too
 LANGUAGES = {"cmn": "zh", "nb": "no"}  # espeak-ng's names that are not Whisper's
 
 
@@ -26,13 +32,28 @@ class Transcriber:
     """
 
     def __init__(self, name: str, lang: str, device: str = "cpu") -> None:
-        self.pipeline = _load(name, device)
+        where = "" if Path(name).is_dir() else ", from the hub unless it was fetched before"
+        with bar(f"loading {name}{where}"):
+            self.pipeline = _load(name, device)
         self.options = {"num_beams": 1, **_language(self.pipeline.model.generation_config, lang)}
 
     def __call__(self, item: Item) -> str:
         """The text, "" where nothing was understood. Raises InputError as audio.load does."""
-        found = self.pipeline(_sound(item), chunk_length_s=CHUNK, ignore_warning=True, generate_kwargs=self.options)
+        sound = _sound(item)
+        chunks = 1 + math.ceil(max(0.0, len(sound) / RATE - CHUNK) / STEP)
+        with bar(f"transcribing {item.name}", chunks) as tell, self._counted(tell):
+            found = self.pipeline(sound, chunk_length_s=CHUNK, ignore_warning=True, generate_kwargs=self.options)
         return " ".join(str(found["text"]).split())
+
+    @contextmanager
+    def _counted(self, tell: Callable[[int], None]) -> Iterator[None]:
+        """Tell how many chunks were begun, each time that the model hears one."""
+        count = itertools.count(1)
+        hook = self.pipeline.model.get_encoder().register_forward_hook(lambda *_: tell(next(count)))
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _load(name: str, device: str) -> Any:

@@ -59,6 +59,21 @@ def test_another_content_is_another_recording_even_of_the_same_size_and_time(tmp
     assert len(heard) == 2
 
 
+def test_that_a_recording_is_too_long_is_found_once(tmp_path, monkeypatch):
+    path, heard = recording(tmp_path), []
+
+    def refuse(source, name, longest):
+        heard.append(name)
+        raise audio.TooLongError(name, 3590.5)
+
+    monkeypatch.setattr(audio, "treat", refuse)
+    for name in ("x.wav", "y.wav"):
+        with pytest.raises(audio.TooLongError, match=rf"{name} has 3590\.5 s of speech") as error:
+            treated.treat(path, name, 12.0)
+        assert error.value.seconds == 3590.5
+    assert heard == ["x.wav"]
+
+
 @pytest.mark.parametrize("what", ["settings", "code"])
 def test_other_settings_and_other_code_find_nothing(what, tmp_path, heard, monkeypatch):
     path = recording(tmp_path)

@@ -1,5 +1,8 @@
 """Long recordings are cut at pauses, and each piece has what is said in it."""
 
+import dataclasses
+import io
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -7,9 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from coconut import resources, speak
-from coconut.config import FitConfig
+from coconut import audio, resources, speak
+from coconut.config import FitConfig, from_dict
 from coconut.cutting import Cutter, cutter, track
+from coconut.cutting.pieces import Piece
 from coconut.cutting.sound import Heard, cepstra
 from coconut.cutting.template import EVEN, Template, hurried
 from coconut.cutting.track import JUMP, LEAP
@@ -232,6 +236,9 @@ def test_a_long_recording_with_one_text_becomes_utterances(book, monkeypatch):
         note.startswith("Recordings longer than 15 s and cut at their pauses: 1, such as ") for note in job.notes
     )
     assert all(1.5 <= u.seconds <= 12.5 for spoken in job.utterances.values() for u in spoken)
+    monkeypatch.setattr(Template, "_spoken", lambda *_: pytest.fail("a second start synthesises nothing"))
+    monkeypatch.setattr(audio, "treat", lambda *_: pytest.fail("and treats nothing"))
+    assert collect(FitConfig(data=str(book), device="cpu")).hash == job.hash
 
 
 def test_pieces_come_as_they_are_found(book, monkeypatch):
@@ -241,6 +248,57 @@ def test_pieces_come_as_they_are_found(book, monkeypatch):
     assert first.text.startswith(SENTENCES[0])
     assert first.name == "chapter.flac, 0:00.9 to 0:05.3"
     assert isinstance(first.audio, bytes)
+
+
+@pytest.fixture
+def searched(monkeypatch, tmp_path):
+    """How often pieces were looked for, in an empty cache: there are five in any recording."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = []
+
+    def search(self, item):
+        found.append(item.name)
+        self.tried = ["mk_01"]
+        return (Piece(3.0 * k, 2.5, f"{item.text} {k}", 0.5 * k) for k in range(5))
+
+    monkeypatch.setattr(Cutter, "_pieces", search)
+    return found
+
+
+def test_pieces_are_found_once(book, searched):
+    item, config = Item("chapter.flac", book / "chapter.flac", "The text."), FitConfig(device="cpu")
+    every, cutter = list(Cutter(config)(item)), Cutter(config)
+    assert [piece.problem is None for piece in every] == [False, True, True, True, True]
+    assert list(cutter(item)) == every  # their sound too, to the last bit
+    assert cutter.tried == ["mk_01"]
+    assert len(searched) == 1
+    others = [
+        (config, dataclasses.replace(item, text="Another.")),
+        (config, dataclasses.replace(item, audio=less(book))),
+    ]
+    others += [(from_dict({name: value}, config), item) for name, value in (("seed", 1), ("max_seconds", 8.0))]
+    for count, (settings, other) in enumerate(others, 2):
+        assert len(list(Cutter(settings)(other))) == 5
+        assert len(searched) == count
+
+
+def less(book):
+    """The chapter without its last second."""
+    wav, file = soundfile.read(book / "chapter.flac")[0], io.BytesIO()
+    soundfile.write(file, wav[:-RATE], RATE, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_pieces_that_nobody_asked_for_are_looked_for_when_somebody_does(wanted, book, searched):
+    item, config = Item("chapter.flac", book / "chapter.flac", "The text."), FitConfig(device="cpu")
+    first = list(itertools.islice(Cutter(config)(item), wanted))
+    assert list(itertools.islice(Cutter(config)(item), wanted)) == first
+    assert len(searched) == 1
+    every = list(Cutter(config)(item))
+    assert (len(searched), len(every), every[:wanted]) == (2, 5, first)
+    assert list(Cutter(config)(item)) == every
+    assert len(searched) == 2
 
 
 def test_what_is_not_long_is_not_cut(book, tmp_path):

@@ -25,8 +25,8 @@ def ears():
 def shipped():
     """The table that is part of the package; the key says that it belongs to the voices and the recipe of today."""
     prior = mini.prior()
-    key, width = encoder.table_key("mini", mini.voices()), len(prior.base.spread) + len(prior.slope.spread)
-    table = Table.read(encoder.shipped(), key, width)
+    shape = (len(mini.voices()), len(prior.base.spread) + len(prior.slope.spread))
+    table = Table.read(encoder.shipped(), encoder.table_key("mini", mini.voices()), shape)
     assert table is not None, "run `python -m coconut.encoder mini`"
     return table
 
@@ -138,12 +138,24 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(single, ears, tmp_pat
 def test_a_table_of_another_shape_is_none(shipped, tmp_path):
     key = "ab" * 32
     path = shipped.save(tmp_path / "table", key)
-    width = shipped.coordinates.shape[1]
-    assert equal(Table.read(path.read_bytes(), key, width), shipped)
-    assert Table.read(path.read_bytes(), key, width - 1) is None
-    assert Table.read(path.read_bytes(), "cd" * 32, width) is None
+    count, width = shape = tuple(shipped.coordinates.shape)
+    assert equal(Table.read(path.read_bytes(), key, shape), shipped)
+    assert Table.read(path.read_bytes(), key, (count, width - 1)) is None
+    assert Table.read(path.read_bytes(), key, (count + 1, width)) is None
+    assert Table.read(path.read_bytes(), "cd" * 32, shape) is None
     dataclasses.replace(shipped, features=shipped.features[:, 1:]).save(path, key)
-    assert Table.read(path.read_bytes(), key, width) is None
+    assert Table.read(path.read_bytes(), key, shape) is None
+
+
+def test_a_voice_that_cannot_be_heard_changes_no_other(shipped):
+    prior, unheard = mini.prior(), torch.full((1, FEATURES), math.nan)
+    places = torch.cat([shipped.coordinates[:9], shipped.coordinates[:1], shipped.coordinates[9:]])
+    more = dataclasses.replace(
+        shipped, features=torch.cat([shipped.features[:9], unheard, shipped.features[9:]]), coordinates=places
+    )
+    features = shipped.features[4:9].mean(0)
+    torch.testing.assert_close(Encoder(more, prior)(features), Encoder(shipped, prior)(features))
+    assert more.nearest(features, 3) == [place + (place >= 9) for place in shipped.nearest(features, 3)]
 
 
 def test_the_cache_lies_where_the_platform_says(monkeypatch, tmp_path):

@@ -1,6 +1,8 @@
 """Where a search begins that is no stock voice: found by score, kept in the job, begun at to the last bit."""
 
 import dataclasses
+import itertools
+import math
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -82,10 +84,10 @@ def test_a_voice_that_could_not_be_exported_is_none():
     assert roughness(find(rough, rough).pack) <= ROUGHNESS_LIMIT
 
 
-def test_the_mix_is_of_the_ten_nearest_by_score_and_asks_no_encoder():
+def test_the_mix_is_of_the_ranked_voices_by_score_and_asks_no_encoder():
     score = Near(VOICES["v_03"])
-    found = start.find("mix", score, score.ranking, VOICES, lambda: pytest.fail("asked"))
-    names, scores = zip(*[(name, metrics.score) for name, metrics in score.ranking[:10]], strict=True)
+    found = start.find("mix", score, score.ranking[:6], VOICES, lambda: pytest.fail("asked"))
+    names, scores = zip(*[(name, metrics.score) for name, metrics in score.ranking[:6]], strict=True)
     weights = (torch.tensor(scores) / 4).exp()
     mean = sum(float(w / weights.sum()) * VOICES[name] for w, name in zip(weights, names, strict=True))
     torch.testing.assert_close(found.pack, mean)
@@ -223,14 +225,45 @@ class Heard:
         return [(name, Metrics(float(name[2:]), {})) for name in sorted(packs, reverse=True)]
 
 
-@pytest.mark.parametrize(("count", "syntheses"), [(12, 36), (16, 48), (17, 17 + 48), (56, 56 + 48)])
-def test_all_stock_voices_say_one_sentence_and_the_best_of_them_all(count, syntheses, monkeypatch):
+@pytest.mark.parametrize(("count", "syntheses"), [(5, 15), (6, 18), (7, 7 + 18), (12, 12 + 18)])
+def test_voices_say_one_sentence_and_the_best_of_them_all(count, syntheses, monkeypatch):
     monkeypatch.setattr(start, "Score", Heard)
     monkeypatch.setattr(Heard, "asked", [])
     score, names = Heard(), [f"v_{k:02d}" for k in range(count)]
     ranking = start.rank(score, dict.fromkeys(names, OTHER))
-    assert [name for name, _ in ranking] == names[::-1][:16]
+    assert [name for name, _ in ranking] == names[::-1][:6]
     assert score.syntheses == syntheses
-    heard = [(seconds, name) for seconds, part in Heard.asked for name in part]
-    finals = [([1.0, 3.0, 2.0], name) for name in sorted(names[::-1][:16])]
-    assert heard == ([([3.0], name) for name in names] if count > 16 else []) + finals
+    asked = len(Heard.asked)
+    assert len(start.rank(Heard(), dict.fromkeys(names, OTHER), 10)) == min(10, count)
+    heard = [(seconds, name) for seconds, part in Heard.asked[:asked] for name in part]
+    finals = [([1.0, 3.0, 2.0], name) for name in sorted(names[::-1][:6])]
+    assert heard == ([([3.0], name) for name in names] if count > 6 else []) + finals
+
+
+def test_only_voices_that_are_near_by_their_features_are_ranked():
+    """Each is near by another group of them; few voices are all ranked, without an encoder."""
+    features = torch.randn(12, 450, generator=torch.Generator().manual_seed(0))
+    features[5] = math.nan  # it cannot be heard
+    table = encoder.Table(features, torch.zeros(12, 1), 0.1, 0.5)
+    heard, edges = torch.zeros(450), [0, 256, 289, 290, 450]
+    for place, (first, last) in zip((2, 7, 3, 11), itertools.pairwise(edges), strict=True):
+        heard[first:last] = features[place, first:last]
+    assert {2, 7, 11} <= set(table.nearest(heard, 1)) <= {2, 3, 7, 11}
+    assert 3 not in table.nearest(heard, 1)  # by its rate alone
+    every = start.likely(VOICES, lambda: (SimpleNamespace(table=table), heard))
+    assert {"v_02", "v_07", "v_11"} < set(every) < set(VOICES)
+    assert 5 not in table.nearest(heard, 12)
+    few = dict(list(VOICES.items())[:6])
+    assert start.likely(few, lambda: pytest.fail("asked")) is few
+
+
+def test_what_was_heard_of_a_voice_is_heard_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    job = toy()
+    synth, voices = job.synthesizer(), build.wire(job).voices
+    first = start.heldout(job.config, synth, job.heldout[:1], voices["mk_05"])
+    assert first == Score(None, synth, job.heldout[:1]).voicepack(voices["mk_05"])
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "Score", lambda *_: pytest.fail("heard twice"))
+        assert start.heldout(job.config, synth, job.heldout[:1], voices["mk_05"]) == first
+    assert start.heldout(job.config, synth, job.heldout[:1], voices["mk_07"]) != first

@@ -1,10 +1,13 @@
 """Whisper writes the texts that are missing. The model here has the real architecture, is tiny, and knows one word."""
 
+from contextlib import contextmanager
+
 import pytest
 import soundfile
 import torch
 from scipy.linalg import hadamard
 
+from coconut import transcribe
 from coconut.config import FitConfig, InputError
 from coconut.data import Item
 from coconut.job import collect
@@ -76,8 +79,23 @@ def noise(path, seconds):
     return Item(path.name, path, None)
 
 
-@pytest.mark.parametrize(("seconds", "chunks"), [(2.0, 1), (2.5 * CHUNK, 4)])
-def test_a_recording_of_any_length_is_heard_chunk_by_chunk(whisper, tmp_path, seconds, chunks):
+@pytest.fixture
+def bars(monkeypatch):
+    """Label, total and what was told of each bar."""
+    shown = []
+
+    @contextmanager
+    def bar(label, total=None):
+        told = []
+        shown.append((label, total, told))
+        yield told.append
+
+    monkeypatch.setattr(transcribe, "bar", bar)
+    return shown
+
+
+@pytest.mark.parametrize(("seconds", "chunks"), [(2.0, 1), (CHUNK, 1), (2.5 * CHUNK, 4)])
+def test_a_recording_of_any_length_is_heard_chunk_by_chunk(whisper, tmp_path, seconds, chunks, bars):
     transcriber = Transcriber(str(whisper), "en-us")
     heard = []
     forward = transcriber.pipeline.model.model.encoder.forward
@@ -86,6 +104,10 @@ def test_a_recording_of_any_length_is_heard_chunk_by_chunk(whisper, tmp_path, se
     ]
     assert set(transcriber(noise(tmp_path / "a.wav", seconds)).split()) == {"hello"}
     assert len(heard) == chunks
+    assert bars == [
+        (f"loading {whisper}", None, []),
+        ("transcribing a.wav", chunks, list(range(1, chunks + 1))),
+    ]
 
 
 @pytest.mark.parametrize(("lang", "told"), [("en-gb", "en"), ("fr-fr", "fr"), ("de", None)])
@@ -114,9 +136,11 @@ def test_a_recording_in_which_nothing_is_understood_is_counted(whisper, tmp_path
 
 
 @pytest.mark.parametrize("name", ["openai/whisper-small", "no such thing", ""])
-def test_a_model_that_cannot_be_had_is_said_with_what_to_do(tmp_path, name):
+def test_a_model_that_cannot_be_had_is_said_with_what_to_do(tmp_path, name, bars):
     name = name or str(tmp_path)
     with pytest.raises(InputError, match=r"--transcribe .*(hf download|give one that holds all its files)") as error:
         collect(FitConfig(data="demo", transcribe=name, device="cpu"))
     assert str(error.value).endswith(".")
     assert str(error.value).count("\n") == 0
+    assert bars[0][0].startswith(f"loading {name}")
+    assert ("from the hub" in bars[0][0]) == (name != str(tmp_path))

@@ -103,6 +103,32 @@ def test_noise_table(row, name):
         assert pitch(found.wav) == pytest.approx(pitch(clean.wav), rel=0.05)
 
 
+@pytest.mark.parametrize("name", VOICES)
+@pytest.mark.parametrize(
+    ("decibels", "seconds", "said"),
+    [(None, 0.0, set()), (None, 1.0, {"reverb"}), (20, 0.0, set()), (10, 0.0, {"noise"}), (10, 1.0, {"noise"}),
+     (30, 0.0, set()), (30, 1.0, {"reverb"})],
+)  # fmt: skip
+def test_an_echo_is_told_where_noise_does_not_hide_it(name, decibels, seconds, said):
+    wav = echoing(clip(name), seconds) if seconds else clip(name)
+    quality = treated(wav if decibels is None else noisy(wav, decibels)).quality
+    assert set(quality.faults) == said
+    assert (quality.reverb is None) == (decibels in (10, 20))
+
+
+@pytest.mark.parametrize("base", [50.03, 60.2])
+@pytest.mark.parametrize("orders", [(1,), (1, 2, 3, 4, 5, 6), (1, 3, 5), (2, 4, 6, 8)], ids=str)
+@pytest.mark.parametrize("decibels", [-10, -25, -38])
+def test_hum_is_measured_as_loud_as_it_is(base, orders, decibels):
+    wav = clip(CLIPS[0])
+    t = np.arange(len(wav)) / 24000
+    tone = sum(np.sin(2 * np.pi * k * base * t + k) / k for k in orders)
+    tone *= level(wav) * 10 ** (decibels / 20) / tone.std()
+    _, hum = mains.cleaned(torch.from_numpy(wav + tone).float())
+    assert 10 * np.log10(hum.power / tone.var()) == pytest.approx(0, abs=0.5)
+    assert hum.hertz == pytest.approx(base, abs=0.02)
+
+
 def test_clean_recordings_are_only_trimmed_and_levelled():
     """As before there was any treatment: a high-pass by the whole recording's spectrum, then `trim`."""
     with (DEMO / "metadata.csv").open(encoding="utf-8") as file:

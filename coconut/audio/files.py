@@ -98,10 +98,13 @@ def pieces(source: str | Path | bytes, name: str | None = None) -> Iterator[Tens
 
 
 def excerpt(source: str | Path | bytes, start: float, seconds: float, name: str | None = None) -> bytes:
-    """A part of a recording as a wav of its own, of its rate and its channels. Raises InputError, as `load` does."""
+    """A part of a recording as a file of its own, of its rate and its channels. Raises InputError, as `load` does.
+
+    Equal parts are equal to the last byte: a wav of floats would hold the time at which it was written.
+    """
     data, rate = _part(source, name or named(source), start, seconds)
     content = io.BytesIO()
-    soundfile.write(content, data, rate, format="WAV", subtype="FLOAT")
+    soundfile.write(content, data, rate, format="AU", subtype="FLOAT")
     return content.getvalue()
 
 

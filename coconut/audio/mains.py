@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ FAINT = 1e-5  # of the power of the whole: hum below -50 dB is let be
 
 @dataclass(frozen=True)
 class Hum:
-    """A steady tone of the mains: `hertz` of its fundamental, `harmonics` that are there, their `power`."""
+    """A steady tone of the mains: `hertz` of its fundamental, `harmonics` that are there, their `power` in the file."""
 
     hertz: float
     harmonics: tuple[int, ...]
@@ -45,10 +46,15 @@ def highpass(wav: Tensor, cutoff: float = CUTOFF) -> Tensor:
     """
     size = wav.shape[-1]
     silence = SAMPLE_RATE // 10  # around it, in which the filter settles
-    sos = scipy.signal.butter(3, cutoff, "highpass", fs=SAMPLE_RATE, output="sos")
     level = wav.double() - wav.double().median(-1, keepdim=True).values
-    filtered = scipy.signal.sosfiltfilt(sos, pad(level, (silence, silence)).numpy(), padtype=None)
+    filtered = scipy.signal.sosfiltfilt(_sections(cutoff), pad(level, (silence, silence)).numpy(), padtype=None)
     return torch.from_numpy(filtered[..., silence : silence + size].copy()).to(wav.dtype)
+
+
+@cache
+def _sections(cutoff: float) -> Doubles:
+    """[2, 6]: half of `highpass`, of which a pass in either direction is the whole."""
+    return np.asarray(scipy.signal.butter(3, cutoff, "highpass", fs=SAMPLE_RATE, output="sos"), np.float64)
 
 
 def cleaned(wav: Tensor) -> tuple[Tensor, Hum | None]:
@@ -71,10 +77,10 @@ def cleaned(wav: Tensor) -> tuple[Tensor, Hum | None]:
     if first @ second < AGREE * np.linalg.norm(first) * np.linalg.norm(second):
         return passed, None
     # Taken out after the high-pass, it would leave what the filter makes of its two ends.
-    gain = 1 / (1 + (CUTOFF / (hum.hertz * np.array(hum.harmonics))) ** 6)
-    tone = _waves(len(wav), SAMPLE_RATE, hum) @ (parts / np.tile(gain, 2))
+    parts /= np.tile(1 / (1 + (CUTOFF / (hum.hertz * np.array(hum.harmonics))) ** 6), 2)  # as it was before
+    tone = _waves(len(wav), SAMPLE_RATE, hum) @ parts
     power = float(np.square(parts).sum() / 2)
-    return highpass(wav - torch.from_numpy(tone).to(wav.dtype)), Hum(hum.hertz, hum.harmonics, power)
+    return highpass(wav - torch.from_numpy(tone).to(wav.dtype)), replace(hum, power=power)
 
 
 def _tuned(x: Doubles, weight: Doubles, hum: Hum) -> Hum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from coconut.audio.level import HOP, SAMPLE_RATE, mask
 
 
+@cache
 def filterbank(rate: int, n_fft: int, n_mels: int, low: float = 0.0, high: float | None = None) -> Tensor:
     """Triangular mel filters of unit area, [n_mels, n_fft // 2 + 1] float64.
 
     Slaney's scale (Auditory Toolbox, 1998): 200/3 Hz per mel up to 1 kHz, above it 27 mels for
-    each factor of 6.4.
+    each factor of 6.4. All who ask for the same get the same tensor.
     """
     knee, step = 1000.0, math.log(6.4) / 27
 

@@ -23,7 +23,8 @@ HUMMING = -40.0  # dB beside the speech
 OFFSET = 0.1  # of the RMS of the speech
 CLIPPED = 2e-3  # of the samples at the peak
 DULL = 6000.0  # Hz
-REVERBERANT = 0.48  # s; speech itself, in a dead room, falls by 60 dB in 0.2 to 0.4
+REVERBERANT = 0.52  # s; speech itself, in a dead room, falls by 60 dB in 0.2 to 0.4
+QUIET = 22.0  # dB of speech over noise: with more noise a decay ends in it, and would be taken for a slow one
 HEARD = 70.0  # dB below the strongest band: what lies lower does not count as bandwidth
 SEGMENT = 1024  # samples of a spectrum
 FALL = 8  # frames of 12.5 ms over which a decay is measured
@@ -44,11 +45,11 @@ KINDS = {  # what a note says of recordings, and what there is to do
 class Quality:
     """Of a recording as it was made, before anything is taken out.
 
-    seconds; rate: Hz of the file; bandwidth: Hz up to which the speech goes; clipped: share of samples
-    at the peak; snr, hum: dB of speech over noise, and of the hum beside the speech (None: no hum), `hertz`
-    its fundamental; offset: constant, beside the RMS of the speech; reverb: s that its fastest decays would take for
-    60 dB; share: of its time in which somebody speaks; loudness: LUFS; opposed: its channels cancel, and the louder
-    one is used.
+    seconds; rate: Hz of the file; bandwidth: Hz up to which the speech goes; clipped: share of samples at the peak;
+    snr, hum: dB of speech over noise, and of the hum beside the speech (None: no hum), `hertz` its fundamental;
+    offset: constant, beside the RMS of the speech; reverb: s that its fastest decays would take for 60 dB (None:
+    noise hides them, or there are too few); share: of its time in which somebody speaks; loudness: LUFS; opposed: its
+    channels cancel, and the louder one is used.
     """
 
     seconds: float
@@ -59,7 +60,7 @@ class Quality:
     hum: float | None
     hertz: float | None
     offset: float
-    reverb: float
+    reverb: float | None
     share: float
     loudness: float
     opposed: bool = False
@@ -73,7 +74,7 @@ class Quality:
             "offset": (self.offset > OFFSET, f"{self.offset:.1f} of the level of the speech"),
             "clipping": (self.clipped > CLIPPED, f"{100 * self.clipped:.1f}% of the samples"),
             "bandwidth": (self.bandwidth < DULL, f"nothing above {self.bandwidth / 1000:.1f} kHz"),
-            "reverb": (self.reverb > REVERBERANT, f"{self.reverb:.1f} s"),
+            "reverb": (self.reverb is not None and self.reverb > REVERBERANT, f"{self.reverb or 0:.1f} s"),
             "channels": (self.opposed, ""),
         }
         return {kind: figure for kind, (bad, figure) in found.items() if bad}
@@ -91,16 +92,17 @@ def measure(take: Take, seconds: float, wav: Tensor, runs: npt.NDArray[np.int64]
         active[start:end] = True
     spoken, noise = _powers(power, active)
     heard = x[: len(active) * HOP].reshape(-1, HOP)[active].ravel() if active.any() else x
+    snr = _decibels(max(spoken - noise, 1e-3 * noise), noise)
     return Quality(
         seconds=seconds,
         rate=take.rate,
         bandwidth=min(_bandwidth(heard), take.rate / 2),
         clipped=take.clipped,
-        snr=_decibels(max(spoken - noise, 1e-3 * noise), noise),
+        snr=snr,
         hum=_decibels(hum.power, spoken) if hum else None,
         hertz=hum.hertz if hum else None,
         offset=abs(float(take.wav.median())) / (spoken**0.5 + 1e-12),
-        reverb=_decay(power, noise),
+        reverb=_decay(power, noise) if snr > QUIET else None,
         share=float(active.sum()) * HOP / SAMPLE_RATE / seconds,
         loudness=loudness(take.wav),
         opposed=take.opposed,
@@ -140,15 +142,15 @@ def _bandwidth(x: Doubles) -> float:
     return float(np.flatnonzero(level >= level.max() - HEARD)[-1]) * SAMPLE_RATE / size
 
 
-def _decay(power: Doubles, noise: float) -> float:
-    """Seconds in which the fastest twentieth of decays of frames' power [F] would fall by 60 dB."""
+def _decay(power: Doubles, noise: float) -> float | None:
+    """Seconds in which the fastest twentieth of decays of frames' power [F] would fall by 60 dB; None without any."""
     level = 10 * np.log10(power + 1e-20)
     if len(level) < FALL:
-        return 0.0
+        return None
     parts = sliding_window_view(level, FALL)
     parts = parts[parts.min(1) > max(10 * np.log10(noise + 1e-20) + 6, level.max() - 45)]
     if len(parts) < FALL:
-        return 0.0
+        return None
     time = (np.arange(FALL) - (FALL - 1) / 2) * HOP / SAMPLE_RATE
     slope = float(np.quantile(parts @ time / (time @ time), 0.05))  # dB/s
-    return -60 / slope if slope < 0 else 0.0
+    return -60 / slope if slope < 0 else None

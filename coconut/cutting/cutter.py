@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from coconut import resources
+from coconut import cached, resources
 from coconut.audio import files
 from coconut.audio.voice import Bands
 from coconut.config import EMBEDDED, FitConfig, InputError
@@ -16,9 +19,12 @@ from coconut.cutting.template import Template, context, turn
 from coconut.cutting.track import STRANGE, track
 from coconut.cutting.words import Word, words
 from coconut.data import Item
+from coconut.data.treated import Shelf
 from coconut.synthesis import Synthesizer
 from coconut.text import ENGLISH
 
+KIND = "pieces"  # of what is kept in the cache
+MOST = 2**26  # bytes of all that is kept there
 UNSURE = "text not sure"
 AROUND = 0.1  # s of a pause that stay with a piece
 TRIED = 4  # voices, on the beginning:
@@ -30,7 +36,7 @@ class Cutter:
     """cutter(item): the pieces of a long recording as items of their own; nothing where it is none.
 
     English is spoken by the embedded model, any other language by that of `config`, in the voice that comes nearest
-    to the recording that is cut first.
+    to the recording that is cut first. Where pieces lie is kept in the user's cache folder, as far as somebody asked.
     """
 
     def __init__(self, config: FitConfig) -> None:
@@ -42,23 +48,49 @@ class Cutter:
         """Raises InputError where the model cannot be had."""
         if item.audio is None or not item.text or item.phonemes or self.longest < 2 * SHORTEST:
             return
+        shelf, tried = self._shelf(item.audio, item.text), self.tried
+        kept = shelf.read() or {"pieces": [], "whole": False, "tried": tried}
+        known, whole, self.tried = [Piece(*values) for values in kept["pieces"]], kept["whole"], kept["tried"]
+        yield from (self._item(item, piece) for piece in known)
+        if whole:
+            return
+        self.tried = tried
+        try:
+            for piece in itertools.islice(self._pieces(item), len(known), None):
+                known.append(piece)
+                yield self._item(item, piece)
+            whole = True
+        finally:  # of those who take some pieces only, too
+            shelf.write({"pieces": [dataclasses.astuple(p) for p in known], "whole": whole, "tried": self.tried})
+            cached.tidy(KIND, MOST)
+
+    def _shelf(self, audio: Path | bytes, text: str) -> Shelf:
+        model = self._model()
+        weights = [cached.digest_of(model.network.state_dict()), cached.digest_of(model.voices)]
+        settings = [self.config.lang, self.longest, self.config.max_seconds, self.config.seed, self.config.device]
+        return Shelf.of(audio, KIND, text, settings, weights, self.tried)
+
+    def _pieces(self, item: Item) -> Iterator[Piece]:
+        """As they are found."""
+        assert item.audio is not None
         try:
             sound = heard(Bands().of(files.pieces(item.audio, item.name)))
         except InputError:  # which the reader says
             return
         if len(sound.places) * SECONDS <= self.config.max_seconds:
             return
-        spoken = words(item.text, self.config.lang)
+        spoken = words(item.text or "", self.config.lang)
         if not spoken:
             return
         template = self._template(sound, spoken)
         path = track(sound, template, label=f"following {item.name} through its text")
-        for piece in pieces(sound, template, path, self.longest):
-            yield self._item(item, piece)
+        yield from pieces(sound, template, path, self.longest)
+
+    def _model(self) -> resources.Model:
+        return resources.model(EMBEDDED if self.config.lang in ENGLISH else self.config.model, self.config.device)
 
     def _template(self, sound: Heard, spoken: list[Word]) -> Template:
-        name = EMBEDDED if self.config.lang in ENGLISH else self.config.model
-        model = resources.model(name, self.config.device)
+        model = self._model()
         synth = Synthesizer(model.network, self.config.seed, max_seconds=UTTERED)  # goes with the texts it remembers
         if not self.tried:
             names = sorted(model.voices)

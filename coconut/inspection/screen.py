@@ -42,7 +42,7 @@ COLUMNS = (
     Column("SNR", "noise", _of(lambda q: f"{q.snr:.0f}")),
     Column("hum", "hum", _of(lambda q: "" if q.hum is None else f"{q.hum:.0f}")),
     Column("DC", "offset", _of(lambda q: f"{q.offset:.2f}".removeprefix("0"))),
-    Column("echo", "reverb", _of(lambda q: f"{q.reverb:.2f}".removeprefix("0"))),
+    Column("echo", "reverb", _of(lambda q: "" if q.reverb is None else f"{q.reverb:.2f}".removeprefix("0"))),
     Column("talk", "", _of(lambda q: f"{100 * q.share:.0f}")),
     Column("LUFS", "", _of(lambda q: f"{q.loudness:.1f}")),
     Column("ph/s", "pace", lambda clip: "" if clip.pace is None else f"{clip.pace:.1f}"),
@@ -51,8 +51,9 @@ COLUMNS = (
 LEGEND = (
     "s: seconds. kHz: sample rate. up to: kHz, where the sound ends. clip: % of samples at the peak. SNR: dB of speech "
     "over noise. hum: dB beside the speech. DC: constant offset beside the speech. echo: s of reverberation, .2 to .4 "
-    "in a dead room. talk: % of the time. LUFS: loudness. ph/s: phonemes per second. far: of the speaker from the "
-    "centre of all, 1 - cosine of GE2E. use: to fit, to hold out, to test, or left out. What is bad has a ! behind it."
+    "in a dead room, nothing where noise hides it. talk: % of the time. LUFS: loudness. ph/s: phonemes per second. "
+    "far: of the speaker from the centre of all, 1 - cosine of GE2E. use: to fit, to hold out, to test, or left out. "
+    "What is bad has a ! behind it."
 )
 
 

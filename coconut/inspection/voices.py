@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from coconut import forecast, resources, start
 from coconut.forecast import Forecast
 from coconut.inspection.clips import Heard
-from coconut.score import Metrics, Score
+from coconut.score import Metrics
 from coconut.start import Ranking
 
 SHOWN = 5  # stock voices
@@ -36,8 +36,7 @@ def prospect(heard: Heard) -> Prospect:
     found = start.search(config, synth, job.fit)
     voices = resources.model(config.model, config.device).voices
     pack, note = (found.start.pack, found.start.note) if found.start else (voices[found.nearest], "")
-    score = Score(None, synth, job.heldout, *resources.ears(config.score.encoder, config.device))
-    begun = score.voicepack(pack)
+    begun = start.heldout(config, synth, job.heldout, pack)
     faults = [clip.quality.faults for clip in heard.clips if clip.split and clip.quality]
     guess, unknown = forecast.forecast(config, begun.parts, faults), forecast.unknown(config, faults)
     return Prospect(found.ranking[:SHOWN], begun, note, guess, unknown)
