@@ -6,6 +6,8 @@ fitted to those words.
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
 
 LATIN = frozenset({"LATIN"})
@@ -39,6 +41,13 @@ EITHER = {"cmn", "hak", "kaa", "kk", "ku", "sr", "tk", "tt", "uz", "yue"}  # whi
 STYLED = ("<font>", "<wide>", "<narrow>")  # letters that differ from plain ones by their looks alone
 UNSPOKEN = "*_~^`|\\<>[]{}•†‡"
 NAMED = "°№"  # symbols that are words
+ENTITY = re.compile(r"&#?\w+;")  # of HTML, such as &amp;
+TAG = re.compile(r"(?:</?[A-Za-z][^<>]*>)+")  # of HTML, or of a game's dialogue
+NOISE = re.compile(  # what is heard beside the speech
+    r"\s*[\[(<]\s*(?:laugh\w*|noise|music|applause|silence|breath\w*|cough\w*|sigh\w*|inaudible|unintelligible|pause|beep|crosstalk)"
+    r"\s*[\])>]",
+    re.IGNORECASE,
+)
 JOINERS = "\u200c\u200d"  # they shape letters, and emoji
 
 
@@ -66,10 +75,13 @@ def foreign(text: str, lang: str) -> str:
 def cleaned(text: str) -> tuple[str, str]:
     """(`text` without signs that nobody reads aloud, those signs, each once).
 
-    Emoji, asterisks, brackets and their like go; letters in fancy fonts become plain ones.
+    Emoji, asterisks, brackets and their like go, and so do tags and noises such as [laughter], of which the first sign
+    is told; letters in fancy fonts become plain ones.
     """
-    kept, gone = [], []
-    text = plain(text)
+    kept: list[str] = []
+    gone = [found[0].strip()[0] for pattern in (NOISE, TAG) for found in pattern.finditer(text)]
+    text = TAG.sub(_apart, NOISE.sub(_apart, text))
+    text = plain(ENTITY.sub(lambda found: html.unescape(found[0]), text))
     for place, sign in enumerate(text):
         if _spoken(sign) or (sign in JOINERS and text[place - 1 : place].isalpha()):
             kept.append(sign)
@@ -79,6 +91,12 @@ def cleaned(text: str) -> tuple[str, str]:
             kept.append(" " if between and text[place + 1 : place + 2].isalnum() else "")
     shown = (sign for sign in gone if unicodedata.category(sign) not in ("Cf", "Mn", "Me", "Cc"))
     return " ".join("".join(kept).split()), "".join(dict.fromkeys(shown))
+
+
+def _apart(found: re.Match[str]) -> str:
+    """What keeps two words apart where the text between them goes."""
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    return " " if before.isalnum() and after.isalnum() else ""
 
 
 def plain(text: str) -> str:

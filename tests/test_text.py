@@ -183,6 +183,9 @@ def test_espeak_reads_numbers_without_stops_in_them():
         ("𝐇𝐞𝐥𝐥𝐨, Ｗｏｒｌｄ!", "Hello, World!", ""),
         ("5️⃣ • ten™ | [two] 🇩🇪", "5 ten two", "•™|[]🇩🇪"),
         ("naïve: 5% & 3°", "naïve: 5% & 3°", ""),
+        ("[laughter] <b>Hello</b>, Tom &amp; you (sigh).", "Hello, Tom & you.", "[(<"),
+        ("<color=#FFD780FF>Hello</color><br/>world", "Hello world", "<"),
+        ("One [two] (three) &c; 2 < 3", "One two (three) &c; 2 3", "[]<"),
     ],
 )
 def test_signs_that_nobody_reads_aloud_are_not_spoken(written, read, gone):
