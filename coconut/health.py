@@ -53,7 +53,10 @@ def _timing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor_command(args: argparse.Namespace) -> int:
-    """`coconut doctor`: one line per thing a fit needs; exit code 1 when one is missing. With --data: recordings."""
+    """`coconut doctor`: one line per thing a fit needs. With --data: recordings.
+
+    Exit code 1 when one is missing, 2 when the device that was named cannot be used.
+    """
     if inspection.asked(args):
         return inspection.inspect_command(args)
     from coconut import doctor
@@ -62,21 +65,24 @@ def doctor_command(args: argparse.Namespace) -> int:
     _say(checks)
     if args.device:
         usable, found = _device(args.device)
-        checks += found
-        if usable:
-            readings, troubles = _readings(args, (POPSIZE,))
-            checks += troubles
-            _conclude(readings, args.device)
+        if not usable:
+            return 2
+        readings, troubles = _readings(args, (POPSIZE,))
+        checks += found + troubles
+        _conclude(readings, args.device)
     return 0 if all(check.ok or not check.needed for check in checks) else 1
 
 
 def bench_command(args: argparse.Namespace) -> int:
-    """`coconut bench`: a table, and what it advises; exit code 1 where something could not be timed."""
+    """`coconut bench`: a table, and what it advises.
+
+    Exit code 1 where something could not be timed, 2 where the device cannot be used at all.
+    """
     if min(args.popsize) < 1:
         raise InputError(f"--popsize is {min(args.popsize)}; it must be at least 1.")
     usable, _ = _device(args.device)
     if not usable:
-        return 1
+        return 2
     readings, troubles = _readings(args, args.popsize)
     _conclude(readings, args.device)
     return 1 if troubles else 0

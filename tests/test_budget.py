@@ -11,10 +11,15 @@ import torch
 
 from coconut.build import Fitting
 from coconut.config import InputError
+from coconut.losses import alignment, ge2e, judge, mimi
+from coconut.losses.logmel import LogMelTerm
+from coconut.losses.mimi import MimiTerm
 from coconut.losses.synthesis import chunked
 from coconut.objective import Objective
 from coconut.score import Score
-from coconut.sweep.worker import pin
+from coconut.sweep import DEFAULT_SPACE, storage
+from coconut.sweep.plan import Plan, Ticket
+from coconut.sweep.worker import Worker, pin
 from coconut.synthesis import Synthesizer, budget, memory
 from coconut.synthesis.budget import Budget
 from coconut.synthesis.memory import Parts, enough_for, ran_out
@@ -231,26 +236,39 @@ def test_f0_and_durations_are_found_in_smaller_parts_and_that_is_remembered(sing
     synth, styles = Synthesizer(single), random_styles(6, 1)
     script = synth.prepare(texts(single, 6))
     expected = synth.prosody(script, styles)
-    durations, contours, sizes = synth._durations, synth._contours, []
+    sizes = {}
 
-    def tight(inner, most):
+    def tighten(name, most):
+        inner = getattr(synth, name)
+
         def work(x, *rest):
-            sizes.append(len(x))
+            sizes.setdefault(name, []).append(len(x))
             if len(x) > most:
                 raise WORDS["engine"]
             return inner(x, *rest)
 
-        return work
+        monkeypatch.setattr(synth, name, work)
 
-    monkeypatch.setattr(synth, "_durations", tight(durations, 3))
-    monkeypatch.setattr(synth, "_contours", tight(contours, 1))
+    tighten("_durations", 3), tighten("_contours", 1)
     found = synth.prosody(script, styles)
     assert torch.equal(found.durations, expected.durations)
     assert (found.F0 - expected.F0).abs().max() < 1e-2
-    assert max(sizes) == 6
+    assert (max(sizes["_durations"]), max(sizes["_contours"])) == (6, 3)
     sizes.clear()
     synth.prosody(script, styles)
-    assert max(sizes) <= 3
+    assert (max(sizes["_durations"]), max(sizes["_contours"])) == (3, 1)
+
+
+def test_a_text_that_memory_does_not_hold_is_one_sentence(single, monkeypatch):
+    """Texts are encoded one by one: there is no smaller part."""
+    synth = Synthesizer(single)
+
+    def full(_):
+        raise WORDS["engine"]
+
+    monkeypatch.setattr(synth, "_encode", full)
+    with pytest.raises(InputError, match=r"for the encoding of a text.*--gpus-per-trial.*\.$"):
+        synth.prepare(["tˈɛkst"])
 
 
 def test_spectra_are_computed_in_smaller_parts(monkeypatch):
@@ -264,6 +282,42 @@ def test_spectra_are_computed_in_smaller_parts(monkeypatch):
     wav = torch.arange(12.0).view(6, 2)
     assert torch.equal(chunked(tight, wav, torch.ones(6)), wav[:, 0] + 1)
     assert chunked(tight, wav, torch.ones(6)).shape == (6,)
+
+
+def few(x, *_, **__):
+    """What memory holds for two items: it sums each up."""
+    if len(x) > 2:
+        raise WORDS["cuda"]
+    return x.flatten(1).sum(1)
+
+
+def embedded(kind):
+    return lambda wav, lens: kind.forward(SimpleNamespace(_embed=few), wav, lens)
+
+
+def aligned(wav, lens):
+    mels = wav[:, None].expand(-1, 80, -1)
+    syn, refs = SimpleNamespace(shape=(len(wav), 1), logmel=(mels, lens)), [(mels[0], torch.ones(80))]
+    return LogMelTerm.__call__(SimpleNamespace(_distance=lambda _, ours, *rest: few(ours[:, 0])), refs, syn)[:, 0]
+
+
+def encoded(wav, lens):
+    refs = [SimpleNamespace(mel=wav[:1])]
+    syn = SimpleNamespace(shape=(len(wav), 1), speech=(wav, lens), logmel=(wav[:, None], lens))
+    return MimiTerm.__call__(SimpleNamespace(_part=lambda _, syn, part: few(syn.speech[0][part])), refs, syn)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "work"),
+    [(ge2e.EMBEDDED, embedded(ge2e.SpeakerEncoder)), (judge.JUDGED, embedded(judge.Judge)),
+     (alignment.CELLS, aligned), (mimi.ENCODED, encoded)],
+    ids=["ge2e", "judge", "logmel", "mimi"],
+)  # fmt: skip
+def test_embeddings_and_alignments_are_computed_in_smaller_parts(monkeypatch, parts, work):
+    monkeypatch.setattr(parts, "limit", 1e9)
+    wav = torch.arange(12.0).view(6, 2)
+    assert torch.equal(work(wav, torch.full((6,), 2)), wav.sum(1))
+    assert parts.limit < 1e9
 
 
 class Tight(Objective):
@@ -291,6 +345,26 @@ def test_a_population_that_does_not_fit_is_heard_in_parts_and_counted_once():
     assert max(objective.seen) <= 3
     with pytest.raises(InputError, match="a candidate that speaks 2 texts"):
         Tight(0)(population, ["a", "b"])
+
+
+def test_a_trial_that_memory_cannot_hold_is_refused_and_not_tried_again(tmp_path):
+    """A refusal is the trial's last report; only what Ray sees raised is tried again."""
+
+    def wire(job, config):
+        toy, objective = toys.Fitting(job, config), Tight(0)
+        objective.space = toy.space
+        synth = SimpleNamespace(budget=Budget(torch.device("cpu")))
+        return Fitting(job, config, toy.voices, synth, toy.space, objective, toys.Score(), toys.Windows())
+
+    plan = Plan("toy", str(tmp_path), DEFAULT_SPACE)
+    storage.save_job(plan, toys.job())
+    found = Worker(plan, Ticket("one", 0, "", {}), wire)
+    said = found.report()
+    while "refused" not in said and found.failure is None:
+        said = found.report()
+    assert found.failure is None
+    assert "--gpus-per-trial" in said["refused"]
+    assert said["done"]
 
 
 def test_a_score_is_taken_in_parts_and_counted_once(monkeypatch):

@@ -48,7 +48,7 @@ def test_a_device_that_cannot_be_used_is_one_sentence(error, said, quick, monkey
 
     monkeypatch.setattr(doctor.torch, "zeros", fail)
     for command in ("doctor", "bench"):
-        assert main([command, "--device", "cuda"]) == 1
+        assert main([command, "--device", "cuda"]) == 2
         out, err = capsys.readouterr()
         assert said in out
         assert "Traceback" not in out + err

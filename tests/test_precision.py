@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from coconut.audio import LogMel
+from coconut.data import Utterance
+from coconut.losses import Synthesis
+from coconut.objective import Objective
+from coconut.score import Score
 from coconut.synthesis import Synthesizer, load_model, precision, stock_voices
 from coconut.synthesis.precision import settle, tensor_cores
 from tests import pretend, tf32
@@ -77,6 +81,39 @@ def test_the_older_setting_keeps_its_three_values(name):
         assert not matmul.allow_tf32
     assert said() == before
     assert torch.get_float32_matmul_precision() == name
+
+
+# What is compared is computed exactly
+
+
+@pytest.mark.usefixtures("settings")
+def test_losses_gradients_references_and_scores_are_exact_though_the_program_allows_tf32(monkeypatch):
+    allowed = {}
+
+    def noted(name, result):
+        def work(*_, **__):
+            allowed[name] = (matmul.allow_tf32, cudnn.allow_tf32)
+            return result
+
+        return work
+
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    styles = torch.zeros(1, 1, 256)
+    monkeypatch.setattr(Objective, "_heard", noted("losses", ({"term": torch.zeros(1)}, torch.zeros(1) > 0, 0.0)))
+    monkeypatch.setattr(Objective, "_slopes", noted("gradient", None))
+    monkeypatch.setattr(Synthesis, "of", noted("speech of a score", None))
+    monkeypatch.setattr(Score, "_judge", noted("score", ([None], 0.0)))
+    with pretend.device():
+        script = SimpleNamespace(rows=torch.zeros(1, dtype=torch.long))
+        synth = SimpleNamespace(device=CUDA, prepare=lambda _: script)
+        objective = Objective(None, synth, {"term": SimpleNamespace(differentiable=True)}, {"term": 1.0})
+        objective(styles[0], ["text"])
+        objective.gradient(styles[0], ["text"])
+        spoken = Utterance("0", "", "", torch.ones(4800))
+        space = SimpleNamespace(styles=noted("voice of a score", styles))
+        Score(space, synth, [spoken], noted("reference", torch.ones(1, 4)))(styles[0, 0])
+    assert len(allowed) == 6
+    assert set(allowed.values()) == {(False, False)}
 
 
 # Which one is used

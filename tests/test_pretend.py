@@ -78,13 +78,19 @@ def stock():
     return resources.model("mini", "cpu")
 
 
-ADAM = {"es.kind": "adam", "es.popsize": 1, "generations": 1}
+ADAM = {"es.kind": "adam", "es.popsize": 1, "window.size": 2, "generations": 1}
 
 
 @pytest.fixture(scope="module")
-def led(job):
+def pair(job):
+    """The job with as many recordings as a window has by default."""
+    return dataclasses.replace(job, fit=(*job.fit, dataclasses.replace(job.fit[0], id="twin")))
+
+
+@pytest.fixture(scope="module")
+def led(pair):
     """Rows of a fit by the gradient, on the CPU."""
-    return rows(build.wire(job, from_dict(ADAM, job.config)).steps())
+    return rows(build.wire(pair, from_dict(ADAM, pair.config)).steps())
 
 
 # The pretend device finds what a GPU would refuse, and counts what it would wait for
@@ -155,6 +161,16 @@ def test_waits_are_counted(cuda, work, waits):
     assert cuda.waits.total() == waits
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_lengths_at_every_rate_are_made_without_a_wait(cuda, known):
+    lengths = Lengths([3, 2], torch.device("cuda"), tensor=transfer.upload([3, 2], "cuda") if known else None)
+    rates = [lengths.times(5), lengths.times(5, 1), lengths.blocks(2), lengths.times(5).times(3)]
+    made = [rate.padding for rate in rates]
+    assert cuda.waits.total() == 0
+    assert [rate.tensor.tolist() for rate in rates] == [rate.steps for rate in rates]
+    assert [int((~padding[1]).sum()) for padding in made] == [10, 11, 2, 30]
+
+
 def test_launches_are_counted_and_views_are_none(cuda):
     x = torch.ones(4, 3, device="cuda")
     cuda.forget()
@@ -212,6 +228,10 @@ def test_fast_is_near_exact_and_what_is_compared_is_exact(expected, cuda, job, m
 
         monkeypatch.setattr(kind, name, noted)
 
+    def compiled(*_, **__):
+        raise AssertionError("beyond eight programs of one function Dynamo runs it eagerly, and says nothing")
+
+    monkeypatch.setattr(torch, "compile", compiled)
     noting(SpeakerEncoder, "_embed"), noting(MimiEncoder, "__call__"), noting(Acoustics, "__call__")
     fitting = on(job, precision="fast", generations=1)
     assert fitting.synth.precision == "fast"
@@ -220,8 +240,8 @@ def test_fast_is_near_exact_and_what_is_compared_is_exact(expected, cuda, job, m
     assert allowed == {"SpeakerEncoder": {False}, "MimiEncoder": {False}, "Acoustics": {True}}
 
 
-def test_a_gradient_is_that_of_the_cpu_and_waits_seldom(led, cuda, job):
-    steps = on(job, **ADAM).steps()
+def test_a_gradient_is_that_of_the_cpu_and_waits_seldom(led, cuda, pair):
+    steps = on(pair, **ADAM).steps()
     next(steps)
     cuda.forget()
     found = rows(steps)[0]
@@ -270,7 +290,8 @@ def test_a_trial_is_saved_resumed_and_written(cuda, job, tmp_path):
     assert build.hear_test(job, trial.fitting.voicepack(trial.best.genome), trial.fitting.config).score > 0
 
 
-def test_speech_is_that_of_the_cpu(cuda, stock):
+def test_speech_is_that_of_the_cpu(cuda, stock, monkeypatch):
+    monkeypatch.setattr("coconut.speak.phonemize", lambda text, lang: "həlˈO.")  # its dictionary takes seconds to load
     model = resources.model("mini", "cuda")
     pack = model.voices[min(model.voices)]
     here = speak(Synthesizer(model.network), pack, "Hello.")

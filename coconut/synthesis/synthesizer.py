@@ -22,7 +22,7 @@ from coconut.synthesis import workers
 from coconut.synthesis.acoustics import Acoustics
 from coconut.synthesis.batches import batches, bucket, plan
 from coconut.synthesis.budget import PROBE, Budget
-from coconut.synthesis.memory import Parts, lent
+from coconut.synthesis.memory import Parts, enough_for, lent
 from coconut.synthesis.precision import settle, tensor_cores
 from coconut.synthesis.prosody import Contours, Durations, align
 from coconut.synthesis.ragged import Lengths
@@ -98,9 +98,9 @@ class Synthesizer:
     def prepare(self, phonemes: Sequence[str]) -> Script:
         """U phoneme strings -> Script. Symbols outside the vocabulary are dropped, as stock does.
 
-        Raises InputError for a text without a known phoneme, or with too many.
+        Raises InputError for a text without a known phoneme, or with too many, and where memory does not hold one.
         """
-        with tensor_cores(self.device, False):
+        with tensor_cores(self.device, False), enough_for("the encoding of a text"):
             return self._encode(phonemes)
 
     def forget(self) -> None:

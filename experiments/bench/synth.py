@@ -48,7 +48,7 @@ import torch
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from coconut import gauge
+from coconut import doctor, gauge
 from coconut.synthesis.precision import PRECISIONS, available
 from experiments.bench import fitting, machine, random_models, speech
 from experiments.bench.machine import Ceiling
@@ -174,8 +174,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
+    """The exit code: 2 where the device cannot be used, which is said in one sentence."""
     args = arguments()
+    tried = doctor.device(args.device)
+    if not tried.ok:
+        print(f"{tried.finding}.", file=sys.stderr)
+        return 2
     if args.cpu_time:
         machine.clock = time.process_time
     if args.threads:
@@ -184,7 +189,8 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     Run(args).all()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
