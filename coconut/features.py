@@ -27,7 +27,7 @@ TEXTS = (  # that stock voices speak
     "ə jˈʌŋ tˈiːtʃɚ θˈæŋkt ɪvɹiwˌʌn fɔːɹ ðə vˈɛɹi pˈeɪʃənt ædvˈaɪs ðæt dʒˈɔɪfəl dˈeɪ.",
 )
 TOGETHER = 64  # texts synthesised at once
-MEASURED = 64  # recordings that are measured at most: more of them move the mean of their features by little
+MEASURED = 32  # recordings that are measured at most: more of them move the mean of their features by little
 GROUPS = {"GE2E": 256, "F0": 33, "rate": 1, "spectrum": 160}  # how many features each has: all weigh the same
 BANDS = slice(40, 120)  # of LongTermSpectra: those of its middle resolution
 FEATURES = sum(GROUPS.values())

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from coconut import audio, text, writing
 from coconut.config import FitConfig, InputError
 from coconut.data import notes, plausible, sources, treated
+from coconut.data.ahead import Ahead
 from coconut.data.index import DataSource
 from coconut.data.item import Item, Source, printable
 from coconut.data.splits import split, spoken, written
@@ -90,6 +92,7 @@ class Reader:
         notice: Notice | None = None,
     ) -> None:
         self.config, self.cut, self.transcribe, self.notice = config, cut, transcribe, notice
+        self.ahead = Ahead(config.max_seconds, torch.get_num_threads())
         self.skipped: dict[str, list[str]] = {}
         self.notes: list[str] = []
         self._kept: dict[str, Utterance] = {}  # by the fingerprint of their audio
@@ -109,7 +112,8 @@ class Reader:
             warnings.simplefilter("ignore")  # a note says the same
             second_choice = text.prepare(self.config.lang)
         with bar(f"reading {self.config.data}", self.config.limit) as tell:
-            for item in source.items(self.config.speaker, self.config.style):
+            items = source.items(self.config.speaker, self.config.style)
+            for item in self.ahead.over(items, lambda: self.config.limit - len(self._kept)):
                 if second_choice and not item.phonemes and second_choice not in self.notes:
                     self.notes.append(second_choice)
                 self._add(item)
@@ -182,7 +186,7 @@ class Reader:
         if not item.text or not item.text.strip():
             raise UnusableError("no transcript", "there is no transcript")
         phonemes = _phonemes(item, self.config)
-        wav, quality = _audio(item, self.config)
+        wav, quality = self._audio(item)
         self._differs(item, phonemes, fingerprint(wav))
         name = f"{len(self._kept)}:{item.name}"
         utterance = Utterance(name, " ".join(item.text.split()), phonemes, wav, _origin(item, self.config))
@@ -192,6 +196,21 @@ class Reader:
             self.notice.keep(item, utterance, quality)
         if not item.phonemes and (signs := writing.cleaned(item.text)[1]):
             self._signs.append(signs)
+
+    def _audio(self, item: Item) -> tuple[Tensor, audio.Quality]:
+        config = self.config
+        try:
+            found = self.ahead.treat(item)
+        except audio.TooLongError as error:
+            raise _too_long(error.seconds, config) from error
+        except InputError as error:
+            raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
+        seconds = len(found.wav) / audio.SAMPLE_RATE
+        if seconds < config.min_seconds:
+            raise UnusableError("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
+        if seconds > config.max_seconds:
+            raise _too_long(seconds, config)
+        return found.wav, found.quality
 
     def _differs(self, item: Item, phonemes: str, sound: str) -> None:
         """Raises UnusableError for a sound that is there. With another text, neither text can be trusted."""
@@ -226,22 +245,6 @@ def _origin(item: Item, config: FitConfig) -> str:
     if isinstance(item.audio, Path) and config.data != sources.DEMO:
         return printable(str(item.audio))
     return f"{config.data}: {item.name}"
-
-
-def _audio(item: Item, config: FitConfig) -> tuple[Tensor, audio.Quality]:
-    assert item.audio is not None
-    try:
-        found = treated.treat(item.audio, item.name, config.max_seconds)
-    except audio.TooLongError as error:
-        raise _too_long(error.seconds, config) from error
-    except InputError as error:
-        raise UnusableError("unusable audio", str(error).removeprefix(f"{item.name} ")) from error
-    seconds = len(found.wav) / audio.SAMPLE_RATE
-    if seconds < config.min_seconds:
-        raise UnusableError("too short", f"{seconds:.2f} s of speech, less than min_seconds {config.min_seconds:g}")
-    if seconds > config.max_seconds:
-        raise _too_long(seconds, config)
-    return found.wav, found.quality
 
 
 def _too_long(seconds: float, config: FitConfig) -> UnusableError:
