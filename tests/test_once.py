@@ -10,7 +10,7 @@ import pytest
 
 from coconut import build, cli, data, resources
 from coconut.data import parquet as files
-from coconut.data import reading, sources
+from coconut.data import sources, treated
 from coconut.sweep import run
 from tests.test_data import parquet
 
@@ -32,7 +32,7 @@ def counted(name, function):
     return call
 
 
-PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (reading, "_audio"), (files, "local")]
+PLACES = [(resources, "load_model"), (resources, "SpeakerEncoder"), (treated, "treat"), (files, "local")]
 
 
 def wire(job, config):
@@ -65,10 +65,10 @@ def test_recordings_are_read_once_the_hub_is_asked_once_and_each_process_builds_
     assert len(workers) == 1
     assert seen["wire", "worker"] == 4
     assert seen["local", "here"] == 1
-    assert seen["_audio", "here"] == 4  # rows of the speaker
+    assert seen["treat", "here"] == 4  # rows of the speaker
     assert seen["load_model", "here"] == seen["load_model", "worker"] == 1
     assert seen["SpeakerEncoder", "here"] == seen["SpeakerEncoder", "worker"] == 1
-    assert not {what for what, where in seen if where == "worker"} & {"_audio", "local"}
+    assert not {what for what, where in seen if where == "worker"} & {"treat", "local"}
 
 
 def lines(path):
