@@ -111,11 +111,27 @@ def asked_of(asha, spent, score, **config):
 @pytest.mark.parametrize(("score", "config", "goes_on"), [(59, {}, False), (61, {}, True), (59, {"draw": 1}, True)])
 def test_the_rungs_of_asha_stay_and_remember_an_earlier_life(score, config, goes_on):
     """Repeats are not asked: they are of other sentences."""
-    seen = {"a": {4: 50.0, 17: 60.0}, "b": {4: 50.0, 30: 60.0, 70: 70.0}}
+    seen = {"a": ({4: 50.0, 17: 60.0}, None), "b": ({4: 50.0, 30: 60.0, 70: 70.0}, None)}
     asha = sweeps.Asha(400, -math.inf, first=100, seen=seen)
     asha.set_search_properties("best_score", "max")
     assert [rung for rung, _ in reversed(asha._brackets[0]._rungs)] == rungs(400, 100) == [17, 68, 272]
     assert asked_of(asha, 17, score, **config) == ("CONTINUE" if goes_on else "STOP")
+
+
+@pytest.mark.parametrize(
+    ("stop", "score", "goes_on"), [("patience", 59, False), ("patience", 61, True), ("", 59, True)]
+)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_trial_that_has_ended_by_itself_stands_at_the_later_rungs(stop, score, goes_on, earlier):
+    """It is as if it had gone on without a gain; one that was stopped from outside might have gained."""
+    seen = {"first": ({4: 50.0}, 60.0 if stop else None)} if earlier else {}
+    asha, first = sweeps.Asha(600, -math.inf, seen=seen), SimpleNamespace(trial_id="first", config={})
+    asha.set_search_properties("best_score", "max")
+    if not earlier:
+        asha.on_trial_add(None, first)
+        asha.on_trial_complete(None, first, {"syntheses": 300, "best_score": 60.0, "stop": stop})
+    assert rungs(600) == [100, 400]
+    assert asked_of(asha, 400, score) == ("CONTINUE" if goes_on else "STOP")
 
 
 def three(trial, base, fixed):

@@ -79,11 +79,11 @@ def test_a_trial_that_goes_on_is_told_of_again():
     searcher.reopen(["a", "b", "d", "never seen"])
     assert [trial.state.name for trial in searcher.study.trials] == ["RUNNING", "COMPLETE", "RUNNING"]
     assert [trial.params for trial in searcher.study.trials] == [trial.params for trial in before]
-    assert searcher.seen()["b"] == {60: 40.0}
+    assert searcher.seen()["b"] == ({60: 40.0}, None)
     searcher.report("b", {"best_score": 70.0, "syntheses": 200})
     searcher.complete("b", {"best_score": 70.0, "syntheses": 200})
     assert searcher.study.best_value == 70.0
-    assert searcher.seen()["b"] == {60: 40.0, 200: 70.0}
+    assert searcher.seen()["b"] == ({60: 40.0, 200: 70.0}, 70.0)
     assert searcher.suggest("e")["number"] == 4
 
 

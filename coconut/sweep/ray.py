@@ -401,24 +401,33 @@ class Asha(AsyncHyperBandScheduler):
     """ASHA (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020) over syntheses, with a floor.
 
     The first trials at a rung go on however bad they are, for there is nothing to compare them with. One that is
-    still below `floor` after its grace is stopped all the same. `first`: the budget that the sweep began with; `seen`:
-    by trial, the best scores at syntheses of an earlier life. Repeats are of other sentences, and run to their end.
+    still below `floor` after its grace is stopped all the same. One that has ended by itself stands at all later
+    rungs, with its best score. `first`: the budget that the sweep began with; `seen`: by trial, the best scores at
+    syntheses of an earlier life, and that of its end if it has ended by itself. Repeats are of other sentences, and run
+    to their end.
     """
 
     def __init__(
-        self, budget: int, floor: float, first: int | None = None, seen: Mapping[str, Mapping[int, float]] | None = None
+        self,
+        budget: int,
+        floor: float,
+        first: int | None = None,
+        seen: Mapping[str, tuple[Mapping[int, float], float | None]] | None = None,
     ) -> None:
         self.grace, self.floor, self.seen = pace.grace(first or budget), floor, seen or {}
+        self.rungs = pace.rungs(budget, first)
         super().__init__("syntheses", max_t=budget + 1, grace_period=self.grace, reduction_factor=pace.REDUCTION)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         known: bool = super().set_search_properties(metric, mode, **spec)
         controller: Any = None  # none is asked
-        for key, scores in self.seen.items():
+        for key, (scores, last) in self.seen.items():
             trial: Any = SimpleNamespace(trial_id=key)
             self.on_trial_add(controller, trial)
             for spent in sorted(scores):
                 super().on_trial_result(controller, trial, {"syntheses": spent, METRIC: scores[spent]})
+            if last is not None:
+                self._stands(controller, trial, max(scores, default=0), last)
         self.seen = {}
         return known
 
@@ -430,8 +439,16 @@ class Asha(AsyncHyperBandScheduler):
         return TrialScheduler.STOP if low else action
 
     def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: Row) -> None:
-        if DRAW not in trial.config:
-            super().on_trial_complete(tune_controller, trial, result)
+        if DRAW in trial.config:
+            return
+        if result.get("stop") and METRIC in result:
+            self._stands(tune_controller, trial, result["syntheses"], result[METRIC])
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def _stands(self, tune_controller: Any, trial: Any, spent: float, score: float) -> None:
+        """At the rungs beyond what a trial has spent, which it would have left with this score at least."""
+        for rung in (rung for rung in self.rungs if rung > spent):
+            super().on_trial_result(tune_controller, trial, {"syntheses": rung, METRIC: score})
 
 
 def scheduler(plan: Plan, search: Search, floor: float) -> TrialScheduler | None:

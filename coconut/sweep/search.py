@@ -93,10 +93,13 @@ class Search:
         except (KeyError, ValueError, RuntimeError, optuna.exceptions.OptunaError) as problem:
             log.info("search: a result of %s is dropped: %r", key, problem)
 
-    def seen(self) -> dict[str, dict[int, float]]:
-        """By trial key, the best score at each of the syntheses that were reported."""
+    def seen(self) -> dict[str, tuple[dict[int, float], float | None]]:
+        """By trial key, the best score at each of the syntheses that were reported, and that of its end, None for one
+        that has not ended by itself.
+        """
         trials = self.study.get_trials(deepcopy=False)
-        return {key: dict(trials[trial.number].intermediate_values) for key, trial in self.asked.items()}
+        known = {key: trials[trial.number] for key, trial in self.asked.items()}
+        return {key: (dict(t.intermediate_values), _last(t)) for key, t in known.items()}
 
     def reopen(self, keys: Sequence[str]) -> None:
         """Trials that Optuna was told the end of, and that go on after all: it is told of it again.
@@ -219,6 +222,10 @@ class _Replay:
             return instead
         self.params[name], self.distributions[name] = value, distribution
         return value
+
+
+def _last(trial: FrozenTrial) -> float | None:
+    return trial.value if trial.state == TrialState.COMPLETE else None
 
 
 def _running(trial: FrozenTrial) -> FrozenTrial:
