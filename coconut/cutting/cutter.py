@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,14 @@ class Cutter:
             cached.tidy(KIND, MOST)
 
     def _shelf(self, audio: Path | bytes, text: str) -> Shelf:
-        model = self._model()
-        weights = [cached.digest_of(model.network.state_dict()), cached.digest_of(model.voices)]
         settings = [self.config.lang, self.longest, self.config.max_seconds, self.config.seed, self.config.device]
-        return Shelf.of(audio, KIND, text, settings, weights, self.tried)
+        return Shelf.of(audio, KIND, text, settings, self._weights, self.tried)
+
+    @cached_property
+    def _weights(self) -> list[str]:
+        """Digests of the model that speaks the texts: of many megabytes, the same for each recording."""
+        model = self._model()
+        return [cached.digest_of(model.network.state_dict()), cached.digest_of(model.voices)]
 
     def _pieces(self, item: Item) -> Iterator[Piece]:
         """As they are found."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def sign(storage: str) -> Iterator[Sign]:
     try:
         yield laid
     finally:
-        there.delete_file(path)
+        with suppress(OSError):  # of a storage that is gone: what comes next says so
+            there.delete_file(path)
 
 
 def versions() -> dict[str, str | None]:

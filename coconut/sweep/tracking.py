@@ -328,7 +328,10 @@ def _batch(events: Iterable[Event]) -> list[Event]:
 
 
 def _calls(events: list[Event]) -> Iterator[list[Any]]:
-    """The metrics of one run's rows, as many at a time as a call takes: of every row, or of NEWEST and APART fewer."""
+    """The metrics of one run's rows, as many at a time as a call takes.
+
+    Of every row SCORES; of rows at least APART all but NEWEST; of the last row all.
+    """
     from mlflow.entities import Metric
 
     found: list[Any] = []
